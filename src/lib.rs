@@ -1,0 +1,1 @@
+//! TCP, from SYN to FIN, in your process.
