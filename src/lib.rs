@@ -1,1 +1,3 @@
 //! TCP, from SYN to FIN, in your process.
+
+pub mod proto;
