@@ -1,3 +1,4 @@
 //! TCP, from SYN to FIN, in your process.
 
+pub mod device;
 pub mod proto;
