@@ -1,0 +1,308 @@
+//! What a stack is made of, and how it is put together.
+
+use std::io;
+use std::net::IpAddr;
+
+use super::Stack;
+use super::clock::Clock;
+use super::driver::{self, Pace};
+use super::executor::Runtime;
+use super::poller::Poller;
+use super::port::Port;
+use super::shard::{Driving, Shard, Spinning};
+use super::spin::cores;
+use super::sync::Arc;
+use crate::device::Device;
+use crate::proto::{Cidr, Config, Engine};
+
+/// What a [`Stack`] or a [`Runtime`] is made of; see [`Stack::builder`] and [`Runtime::builder`].
+#[must_use = "a builder does nothing until it is started"]
+#[derive(Debug, Default)]
+pub struct Builder {
+    parts: Parts,
+}
+
+/// The same for a [`Runtime`].
+#[must_use = "a builder does nothing until it is built"]
+#[derive(Debug, Default)]
+pub struct RuntimeBuilder {
+    parts: Parts,
+}
+
+#[derive(Default)]
+struct Parts {
+    interface: Option<String>,
+    device: Option<Box<dyn Device>>,
+    addresses: Vec<String>,
+    gateways: Vec<String>,
+    config: Config,
+    pace: Pace,
+    kernel_addresses: KernelAddresses,
+}
+
+/// What to do about an address that the kernel answers for as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum KernelAddresses {
+    #[default]
+    Refused,
+    Shared,
+}
+
+impl Builder {
+    /// Uses a network interface of this machine, over AF_PACKET.
+    pub fn interface(mut self, name: impl Into<String>) -> Self {
+        self.parts.interface = Some(name.into());
+        self
+    }
+
+    /// Uses this device instead of an interface.
+    /// ```
+    /// use synfin::Stack;
+    /// use synfin::device::memory;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// // Two hosts on a wire that exists in memory only.
+    /// let (left, right) = memory::pair();
+    /// let server = Stack::builder().device(left).address("10.9.0.1/24").start()?;
+    /// let client = Stack::builder().device(right).address("10.9.0.2/24").start()?;
+    /// # futures::executor::block_on(async {
+    /// let listener = server.listen("10.9.0.1:80").await?;
+    /// let stream = client.connect("10.9.0.1:80").await?;
+    /// assert_eq!(stream.local_addr()?.ip().to_string(), "10.9.0.2");
+    /// # drop(listener);
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    pub fn device(mut self, device: impl Device) -> Self {
+        self.parts.device = Some(Box::new(device));
+        self
+    }
+
+    /// Gives the stack an address and its network, such as `10.9.0.2/24` or `fd09::2/64`. Any number of them; the text is read by
+    /// [`start`](Self::start).
+    pub fn address(mut self, cidr: impl Into<String>) -> Self {
+        self.parts.addresses.push(cidr.into());
+        self
+    }
+
+    /// Sends what is for other networks through this router. One per address family; the text is read by [`start`](Self::start).
+    pub fn gateway(mut self, address: impl Into<String>) -> Self {
+        self.parts.gateways.push(address.into());
+        self
+    }
+
+    /// Sets the engine's knobs.
+    pub fn config(mut self, config: Config) -> Self {
+        self.parts.config = config;
+        self
+    }
+
+    /// Never sleeps: one core for the lowest latency.
+    pub fn busy_poll(mut self) -> Self {
+        self.parts.pace = Pace::Busy;
+        self
+    }
+
+    /// Accepts addresses that the kernel owns too. Both will answer, and the kernel resets our connections unless a firewall rule keeps its
+    /// resets back.
+    pub fn share_kernel_addresses(mut self) -> Self {
+        self.parts.kernel_addresses = KernelAddresses::Shared;
+        self
+    }
+
+    /// Starts the stack and its thread, `synfin-io`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a text that is no address, a link without an address, or an interface together with a device; `AddrInUse` for an
+    /// address that the kernel owns; `PermissionDenied` and others from opening the interface; whatever starting a thread gives.
+    pub fn start(self) -> io::Result<Stack> {
+        let pace = self.parts.pace;
+        let spinning = if pace == Pace::Busy || cores() < 2 { Spinning::Off } else { Spinning::Adaptive };
+        let (shard, poller) = self.parts.assemble(Driving::Thread(spinning))?;
+        let stack = Stack::new(Arc::clone(&shard));
+        driver::spawn(shard, poller, pace)?;
+        Ok(stack)
+    }
+}
+
+impl Runtime {
+    /// What a new runtime is made of. Without a device it has only its loopback.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+}
+
+impl RuntimeBuilder {
+    /// See [`Builder::interface`].
+    pub fn interface(mut self, name: impl Into<String>) -> Self {
+        self.parts.interface = Some(name.into());
+        self
+    }
+
+    /// See [`Builder::device`].
+    pub fn device(mut self, device: impl Device) -> Self {
+        self.parts.device = Some(Box::new(device));
+        self
+    }
+
+    /// See [`Builder::address`].
+    pub fn address(mut self, cidr: impl Into<String>) -> Self {
+        self.parts.addresses.push(cidr.into());
+        self
+    }
+
+    /// See [`Builder::gateway`].
+    pub fn gateway(mut self, address: impl Into<String>) -> Self {
+        self.parts.gateways.push(address.into());
+        self
+    }
+
+    /// See [`Builder::config`].
+    pub fn config(mut self, config: Config) -> Self {
+        self.parts.config = config;
+        self
+    }
+
+    /// Never sleeps: the core of the thread in [`Runtime::block_on`] for the lowest latency.
+    pub fn busy_poll(mut self) -> Self {
+        self.parts.pace = Pace::Busy;
+        self
+    }
+
+    /// See [`Builder::share_kernel_addresses`].
+    pub fn share_kernel_addresses(mut self) -> Self {
+        self.parts.kernel_addresses = KernelAddresses::Shared;
+        self
+    }
+
+    /// Puts the runtime together; no thread is started.
+    ///
+    /// # Errors
+    /// As [`Builder::start`], but for the thread.
+    pub fn build(self) -> io::Result<Runtime> {
+        let pace = self.parts.pace;
+        let (shard, poller) = self.parts.assemble(Driving::Runtime)?;
+        Ok(Runtime::new(Stack::new(shard), poller, pace))
+    }
+}
+
+impl Parts {
+    fn assemble(self, driving: Driving) -> io::Result<(Arc<Shard>, Poller)> {
+        let cidrs = self.addresses.iter().map(|text| parse_cidr(text)).collect::<io::Result<Vec<_>>>()?;
+        let gateways = self.gateways.iter().map(|text| parse_gateway(text)).collect::<io::Result<Vec<_>>>()?;
+        let clock = Clock::Real;
+        let now = clock.now();
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(io::Error::other)?;
+        let mut engine = Engine::new(self.config, secret, now);
+        for cidr in &cidrs {
+            if !engine.add_address(now, *cidr) {
+                return Err(invalid("too many addresses"));
+            }
+        }
+        for gateway in gateways {
+            engine.set_gateway(gateway);
+        }
+        let device = open_device(self.interface, self.device, &cidrs, self.kernel_addresses)?;
+        let poller = Poller::new()?;
+        let notifier = poller.notifier();
+        let port = device.map(|device| {
+            let notifier = Arc::clone(&notifier);
+            Port::new(device, move || notifier.notify())
+        });
+        if let Some(port) = &port {
+            engine.set_link(now, port.receive.lock()?.changed_link());
+        }
+        if let Some(descriptor) = port.as_ref().and_then(|port| port.descriptor) {
+            notifier.watch(descriptor)?;
+        }
+        Ok((Arc::new(Shard::new(engine, port, notifier, clock, driving)), poller))
+    }
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { interface, device, addresses, gateways, config: _, pace, kernel_addresses } = self;
+        f.debug_struct("Parts")
+            .field("interface", interface)
+            .field("device", &device.is_some())
+            .field("addresses", addresses)
+            .field("gateways", gateways)
+            .field("pace", pace)
+            .field("kernel_addresses", kernel_addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open_device(
+    interface: Option<String>,
+    device: Option<Box<dyn Device>>,
+    cidrs: &[Cidr],
+    kernel_addresses: KernelAddresses,
+) -> io::Result<Option<Box<dyn Device>>> {
+    match (interface, device) {
+        (None, None) if cidrs.is_empty() => Ok(None),
+        (None, None) => Err(invalid("an address needs an interface or a device: add .interface(name) or .device(device)")),
+        (Some(_), Some(_)) => Err(invalid("an interface or a device, not both")),
+        (_, _) if cidrs.is_empty() => Err(invalid("a link needs an address: add .address(\"10.9.0.2/24\")")),
+        (None, Some(device)) => Ok(Some(device)),
+        (Some(name), None) => {
+            let addresses: Vec<IpAddr> = cidrs.iter().map(|cidr| cidr.address()).collect();
+            open_interface(&name, &addresses, kernel_addresses).map(Some)
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open_interface(name: &str, addresses: &[IpAddr], kernel_addresses: KernelAddresses) -> io::Result<Box<dyn Device>> {
+    use crate::device::{PacketSocket, host};
+
+    for address in addresses {
+        if kernel_addresses == KernelAddresses::Refused {
+            host::check_is_free(*address)?;
+        }
+        if host::is_forwarding(*address) {
+            tracing::warn!(%address, remedy = host::FORWARDING_REMEDY, "the kernel forwards packets, this stack's among them");
+        }
+    }
+    Ok(Box::new(PacketSocket::open(name, addresses)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_interface(_: &str, _: &[IpAddr], _: KernelAddresses) -> io::Result<Box<dyn Device>> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "interfaces are opened on Linux only: use .device(..)"))
+}
+
+fn parse_cidr(text: &str) -> io::Result<Cidr> {
+    text.parse().map_err(|_| invalid(&format!("`{text}` is no address with a prefix length, such as 10.9.0.2/24 or fd09::2/64")))
+}
+
+fn parse_gateway(text: &str) -> io::Result<IpAddr> {
+    text.parse().map_err(|_| invalid(&format!("`{text}` is no address of a gateway, such as 10.9.0.1 or fd09::1")))
+}
+
+fn invalid(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(result: io::Result<Stack>) -> io::ErrorKind {
+        result.expect_err("refused").kind()
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert_eq!(kind(Stack::builder().address("10.9.0.2/24").start()), io::ErrorKind::InvalidInput);
+        assert_eq!(kind(Stack::builder().interface("lo").address("ten/24").start()), io::ErrorKind::InvalidInput);
+        assert_eq!(kind(Stack::builder().interface("lo").start()), io::ErrorKind::InvalidInput);
+        assert_eq!(kind(Stack::builder().gateway("10.9.0.1/24").start()), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn an_address_of_the_kernel_is_refused() {
+        assert_eq!(kind(Stack::builder().interface("lo").address("127.0.0.1/8").start()), io::ErrorKind::AddrInUse);
+    }
+}

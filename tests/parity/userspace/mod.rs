@@ -1,0 +1,6 @@
+//! The cases over ours.
+
+use synfin::net;
+
+#[path = "../cases.rs"]
+mod cases;
