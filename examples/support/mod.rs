@@ -1,0 +1,89 @@
+//! What the examples share: their flags, and the stack that follows from them.
+//!
+//! Without `--interface` a stack has only its loopback, which lives inside the process; an example then plays both sides. With it, the
+//! example speaks to other hosts.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use synfin::Stack;
+use synfin::device::{Device, PacketSocket};
+use synfin::proto::Cidr;
+
+/// Where an example runs.
+pub(crate) struct Place {
+    pub(crate) stack: Stack,
+    /// The server's address: ours, or that of the host named on the command line.
+    pub(crate) server: SocketAddr,
+    pub(crate) reach: Reach,
+}
+
+/// Who can reach the stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// This program only.
+    Program,
+    /// The hosts beyond an interface.
+    Network,
+}
+
+/// Reads the command line and starts the stack; `wrap` may put something between it and the interface. `usage` is the example's own part of
+/// the command line: `"echo_client [SERVER]"`. A wrong flag ends the program with a word on what is right.
+pub(crate) fn start<D: Device>(usage: &str, port: u16, wrap: impl FnOnce(PacketSocket) -> D) -> io::Result<Place> {
+    let flags = Flags::parse(usage, port).unwrap_or_else(|error| {
+        eprintln!("{error}\n\nusage: {usage} {FLAGS}");
+        #[expect(clippy::disallowed_methods, reason = "an example's main does not know the exit code of a wrong flag")]
+        std::process::exit(2)
+    });
+    let (Some(interface), [first, ..]) = (&flags.interface, &flags.addresses[..]) else {
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, flags.port));
+        println!("on a loopback that only this program can reach; --interface and --address put it on a network");
+        return Ok(Place { stack: Stack::builder().start()?, server, reach: Reach::Program });
+    };
+    let addresses: Vec<IpAddr> = flags.addresses.iter().map(Cidr::address).collect();
+    let mut builder = Stack::builder().device(wrap(PacketSocket::open(interface, &addresses)?));
+    for address in &flags.addresses {
+        builder = builder.address(address.to_string());
+    }
+    for gateway in &flags.gateways {
+        builder = builder.gateway(gateway.to_string());
+    }
+    let server = SocketAddr::new(flags.server.unwrap_or_else(|| first.address()), flags.port);
+    println!("on {interface} as {}", first.address());
+    Ok(Place { stack: builder.start()?, server, reach: Reach::Network })
+}
+
+const FLAGS: &str = "[--interface NAME --address CIDR [--gateway IP]] [--port N]";
+
+struct Flags {
+    interface: Option<String>,
+    addresses: Vec<Cidr>,
+    gateways: Vec<IpAddr>,
+    port: u16,
+    server: Option<IpAddr>,
+}
+
+impl Flags {
+    fn parse(usage: &str, port: u16) -> Result<Self, lexopt::Error> {
+        use lexopt::prelude::*;
+
+        let mut flags = Self { interface: None, addresses: Vec::new(), gateways: Vec::new(), port, server: None };
+        let mut parser = lexopt::Parser::from_env();
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Long("interface") => flags.interface = Some(parser.value()?.string()?),
+                Long("address") => flags.addresses.push(parser.value()?.parse()?),
+                Long("gateway") => flags.gateways.push(parser.value()?.parse()?),
+                Long("port") => flags.port = parser.value()?.parse()?,
+                Value(server) if usage.contains("[SERVER]") && flags.server.is_none() => flags.server = Some(server.parse()?),
+                _ => return Err(argument.unexpected()),
+            }
+        }
+        match flags.interface {
+            Some(_) if flags.addresses.is_empty() => Err("--interface needs --address, such as 10.9.0.2/24".into()),
+            None if !flags.addresses.is_empty() || !flags.gateways.is_empty() => Err("--address and --gateway need --interface".into()),
+            None if flags.server.is_some() => Err("a server elsewhere needs --interface to be reached through".into()),
+            _ => Ok(flags),
+        }
+    }
+}

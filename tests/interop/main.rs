@@ -1,0 +1,24 @@
+//! synfin against the Linux kernel's TCP: a stack on one end of a veth pair, the kernel on the other, in a network namespace that each test
+//! makes for itself without root.
+//!
+//! | module | what it asks |
+//! |---|---|
+//! | `transfer` | do bytes arrive whole, in both families, roles and directions, as super-packets or not |
+//! | `closing` | who is in which state when either side, or both at once, close |
+//! | `errors` | does a program see the numbers that it would see from the kernel |
+//! | `crowd` | a thousand connections at once |
+//! | `trouble` | a link that goes away, handles dropped at any point |
+//! | `ping` | does the stack answer an echo request |
+//!
+//! Where the system forbids such namespaces the tests are ignored and say so; with `SYNFIN_REQUIRE_NETNS=1` they fail.
+
+#![expect(clippy::disallowed_methods, reason = "the kernel is the peer, and its time is real")]
+
+mod closing;
+mod crowd;
+mod errors;
+mod gate;
+mod lab;
+mod ping;
+mod transfer;
+mod trouble;
