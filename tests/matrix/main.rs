@@ -28,6 +28,8 @@ fn the_page_about_linux_is_true_of_this_crate() {
     let (stale, cells) = linux::stale_rows(&page);
     assert!(stale.is_empty(), "tests/snapshots/matrix-linux.md:\n{}", stale.join("\n"));
     assert!(cells > 1000, "only {cells} cells were read: the reader is blind");
+    let count = format!("{},{:03} cells differ", cells / 1000, cells % 1000);
+    assert!(page.contains(&count), "the page should say: {count}");
 }
 
 #[test]
