@@ -189,7 +189,10 @@ impl Run {
         }
         match reason {
             DropReason::BadTcpChecksum | DropReason::BadIpChecksum | DropReason::BadIpHeader | DropReason::Fragment => corrupt > 0,
-            DropReason::UnknownProtocol | DropReason::NotForUs | DropReason::BadSource | DropReason::BadIcmp => corrupt > 0,
+            DropReason::ExtensionChain | DropReason::IpLength | DropReason::SourceRoute => corrupt > 0,
+            DropReason::UnknownProtocol | DropReason::NotForUs | DropReason::BadIcmp => corrupt > 0,
+            DropReason::GroupSource | DropReason::Land | DropReason::LoopbackSource | DropReason::OwnSource => corrupt > 0,
+            DropReason::MappedAddress | DropReason::ReservedSource => corrupt > 0,
             DropReason::OutsideWindow | DropReason::OutsideAck | DropReason::Paws | DropReason::SynInConnection => true,
             DropReason::HandshakeAck | DropReason::TimeWait => loss + duplicate + reorder + corrupt > 0,
             DropReason::NoSocket | DropReason::Reset | DropReason::Unread => true,

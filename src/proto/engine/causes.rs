@@ -18,7 +18,8 @@ impl From<EthernetError> for DropReason {
     fn from(error: EthernetError) -> Self {
         match error {
             EthernetError::Truncated => Self::BadEthernet,
-            EthernetError::UnknownType | EthernetError::Vlan => Self::UnknownEtherType,
+            EthernetError::UnknownType => Self::UnknownEtherType,
+            EthernetError::Vlan => Self::VlanTag,
         }
     }
 }
@@ -27,16 +28,14 @@ impl From<IpError> for DropReason {
     fn from(error: IpError) -> Self {
         match error {
             IpError::BadHeaderChecksum => Self::BadIpChecksum,
+            IpError::BadTotalLength => Self::IpLength,
+            IpError::ExtensionChain => Self::ExtensionChain,
             IpError::Fragment => Self::Fragment,
-            IpError::MappedAddress => Self::BadSource,
-            IpError::BadHeaderLength
-            | IpError::BadTotalLength
-            | IpError::BadVersion
-            | IpError::ExtensionChain
-            | IpError::Jumbo
-            | IpError::SourceRoute
-            | IpError::Truncated
-            | IpError::UnknownOption => Self::BadIpHeader,
+            IpError::MappedAddress => Self::MappedAddress,
+            IpError::SourceRoute => Self::SourceRoute,
+            IpError::BadHeaderLength | IpError::BadVersion | IpError::Jumbo | IpError::Truncated | IpError::UnknownOption => {
+                Self::BadIpHeader
+            }
         }
     }
 }

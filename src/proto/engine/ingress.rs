@@ -68,7 +68,7 @@ impl Engine {
         let bytes = frame.bytes.as_slice();
         let header = ethernet::Header::parse(bytes)?;
         if header.source.is_multicast() {
-            return Err(DropReason::BadSource);
+            return Err(DropReason::GroupSource);
         }
         let for_us = header.destination == own;
         if !for_us && !header.destination.is_multicast() {
@@ -89,7 +89,7 @@ impl Engine {
         let sender = Address::new(packet.sender.into());
         if self.routes.is_own(sender) {
             self.stats.address_conflicts += 1;
-            return Err(DropReason::BadSource);
+            return Err(DropReason::OwnSource);
         }
         let waiting = self.neighbors.on_claim(self.now, Claim::of_arp(&packet));
         self.wake_waiters(&waiting);
@@ -126,14 +126,25 @@ impl Engine {
             return Err(DropReason::NotForUs);
         }
         let probe = source == Address::ANY && header.protocol == protocol::ICMPV6;
-        let martian = !is_unicast_source(source) || is_loopback(source) || self.routes.is_broadcast(source);
-        if martian && !probe {
-            return Err(DropReason::BadSource);
+        match self.martian(source, destination) {
+            Some(reason) if !probe => Err(reason),
+            Some(_) | None => Ok(()),
         }
-        if self.routes.is_own(source) {
-            return Err(DropReason::BadSource);
+    }
+
+    /// Why nobody on a wire can be `source`, if so.
+    fn martian(&self, source: Address, destination: Address) -> Option<DropReason> {
+        if is_loopback(source) {
+            Some(DropReason::LoopbackSource)
+        } else if is_multicast(source) || self.routes.is_broadcast(source) {
+            Some(DropReason::GroupSource)
+        } else if !is_unicast_source(source) {
+            Some(DropReason::ReservedSource)
+        } else if self.routes.is_own(source) {
+            Some(if source == destination { DropReason::Land } else { DropReason::OwnSource })
+        } else {
+            None
         }
-        Ok(())
     }
 
     fn receive_tcp(

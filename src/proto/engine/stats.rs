@@ -48,22 +48,32 @@ drop_reasons! {
     BadIpHeader = "bad-ip-header",
     /// A neighbour discovery message that is malformed or came from beyond the link.
     BadNdp = "bad-ndp",
-    /// A source address that no unicast sender has.
-    BadSource = "bad-source",
     /// The TCP checksum is wrong.
     BadTcpChecksum = "bad-tcp-checksum",
     /// A TCP header that is malformed.
     BadTcpHeader = "bad-tcp-header",
     /// There are as many connections as may be.
     ConnectionsFull = "connections-full",
+    /// More IPv6 extension headers than anybody needs, or one in the wrong place.
+    ExtensionChain = "extension-chain",
     /// A fragment: reassembly is off.
     Fragment = "fragment",
+    /// A source that is a group: multicast, broadcast, or the broadcast address of a network of ours.
+    GroupSource = "group-source",
     /// The last ACK of a handshake that acknowledges something else.
     HandshakeAck = "handshake-ack",
     /// Flags that no sane sender combines.
     IllegalFlags = "illegal-flags",
+    /// The length in an IP header is shorter than the header or longer than what came.
+    IpLength = "ip-length",
+    /// Source and destination are the same address of ours.
+    Land = "land",
     /// The link is down or there is none.
     LinkDown = "link-down",
+    /// A source in 127.0.0.0/8 or ::1, which no wire carries.
+    LoopbackSource = "loopback-source",
+    /// An IPv4-mapped IPv6 address on the wire.
+    MappedAddress = "mapped-address",
     /// A segment of an established connection without ACK.
     NoAck = "no-ack",
     /// A segment for no connection and no listener.
@@ -74,12 +84,18 @@ drop_reasons! {
     OutsideAck = "outside-ack",
     /// Sequence numbers outside the window.
     OutsideWindow = "outside-window",
+    /// A source that is an address of ours: somebody else uses it, or says so.
+    OwnSource = "own-source",
     /// A timestamp from the past (RFC 7323 §5).
     Paws = "paws",
     /// An answer would have been one too many.
     RateLimited = "rate-limited",
+    /// A source in 0.0.0.0/8 or 240.0.0.0/4, or the unspecified address.
+    ReservedSource = "reserved-source",
     /// A reset that is not exactly in place (RFC 5961 §3), or in TIME-WAIT (RFC 1337).
     Reset = "reset",
+    /// A source route with hops left (RFC 5095, RFC 7126 §4.3).
+    SourceRoute = "source-route",
     /// The SYN cache has no room.
     SynCacheFull = "syn-cache-full",
     /// A SYN within a connection (RFC 5961 §4).
@@ -96,6 +112,8 @@ drop_reasons! {
     UnknownProtocol = "unknown-protocol",
     /// Data for a connection that nobody reads any more.
     Unread = "unread",
+    /// A frame with a VLAN tag, which the link ought to have taken off.
+    VlanTag = "vlan-tag",
 }
 
 impl std::fmt::Display for DropReason {
