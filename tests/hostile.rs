@@ -169,6 +169,23 @@ fn guessed_resets_and_syns_draw_few_challenges_and_end_nothing() {
     }
 }
 
+/// What one attacker hears of resets tells nothing of what others are told (RFC 5961 §7's lesson, CVE-2016-5696).
+#[test]
+fn resets_to_one_stranger_are_not_those_of_another() {
+    let mut config = Config::default();
+    config.resets_per_second = 100;
+    let mut peer = Peer::new(&config);
+    let mut resets = |source: &str, segments: usize| {
+        let stray = Segment { ack: SeqNum(1), flags: Flags::ACK, ..Segment::default() };
+        let [source, closed] = [source, "10.0.0.1:9"].map(|text| text.parse().expect("a literal"));
+        (0..segments).map(|_| peer.inject(&packet::packet(source, closed, &stray, &[]), Checksum::Unknown).len()).sum::<usize>()
+    };
+    assert_eq!(resets("10.0.0.2:40000", 300), 5, "a twentieth of a second's worth at once");
+    assert_eq!(resets("10.0.0.3:40000", 300), 5, "as if nobody else had asked");
+    assert_eq!(resets("10.0.0.2:40001", 300), 0, "another port is no other source");
+    assert_eq!(peer.engine.stats().resets_suppressed, 890);
+}
+
 #[test]
 fn acknowledgments_of_the_unsent_change_nothing() {
     let (mut peer, connection, socket) = established(&Config::default());

@@ -298,7 +298,7 @@ impl Engine {
         if arrival.segment.flags.has(Flags::RST) {
             return;
         }
-        if self.replies.may_reset(self.now) {
+        if self.replies.may_reset(self.now, arrival.tuple.remote) {
             self.reset(arrival);
         } else {
             self.stats.resets_suppressed += 1;

@@ -14,7 +14,7 @@
 //! | `ingress`, `passive`, `settle` | a frame arrives; a SYN arrives; what follows from any change |
 //! | `egress`, `loopback`, `reply` | frames leave; frames to ourselves; answers without a socket |
 //! | `listener`, `time_wait`, `wheel` | the SYN cache and accept queues; resting 4-tuples; timers |
-//! | `isn`, `ports` | initial sequence numbers; ephemeral ports |
+//! | `isn`, `ports`, `limits` | initial sequence numbers; ephemeral ports; rates per source |
 //! | `route`, `neighbor`, `icmp` | where packets go; who is next to us; what routers say |
 //! | `stats` | every counter |
 //!
@@ -27,6 +27,7 @@ mod egress;
 mod icmp;
 mod ingress;
 mod isn;
+mod limits;
 mod listener;
 mod loopback;
 mod neighbor;
@@ -161,7 +162,7 @@ impl Engine {
             flow_labels: secrets.keyed_hash("flow labels"),
             pool: Pool::new(),
             ready: VecDeque::new(),
-            replies: Replies::new(&config),
+            replies: Replies::new(&config, secrets.table_hash("resets")),
             loopback: VecDeque::new(),
             signals: VecDeque::new(),
             stats: Stats::default(),

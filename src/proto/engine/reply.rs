@@ -5,11 +5,13 @@
 use std::collections::VecDeque;
 
 use super::icmp::{Limiter, Permit};
+use super::limits::SourceLimiter;
 use super::stats::Stats;
 use crate::proto::Instant;
 use crate::proto::link::{MacAddress, TxFrame};
+use crate::proto::random::TableHash;
 use crate::proto::tcp::config::Config;
-use crate::proto::wire::{Segment, Tuple};
+use crate::proto::wire::{Address, Segment, Tuple};
 
 /// An answer that waits to be sent.
 #[derive(Debug)]
@@ -37,16 +39,17 @@ pub(super) struct Replies {
     queue: VecDeque<Reply>,
     /// Segments whose next hop was asked for.
     waiting: VecDeque<SegmentReply>,
-    resets: Limiter,
+    resets: SourceLimiter,
     pings: Limiter,
 }
 
 impl Replies {
-    pub(super) fn new(config: &Config) -> Self {
+    /// `hash` sorts sources into buckets.
+    pub(super) fn new(config: &Config, hash: TableHash) -> Self {
         Self {
             queue: VecDeque::new(),
             waiting: VecDeque::new(),
-            resets: Limiter::new(config.resets_per_second),
+            resets: SourceLimiter::new(config.resets_per_second, hash),
             pings: Limiter::new(config.icmp_per_second),
         }
     }
@@ -87,9 +90,9 @@ impl Replies {
         }
     }
 
-    /// True if one more reset to strangers is within the limit.
-    pub(super) fn may_reset(&mut self, now: Instant) -> bool {
-        self.resets.take(now) == Permit::Granted
+    /// True if one more reset to the stranger `source` is within its limit.
+    pub(super) fn may_reset(&mut self, now: Instant, source: Address) -> bool {
+        self.resets.take(now, source) == Permit::Granted
     }
 
     /// True if one more ping may be answered.

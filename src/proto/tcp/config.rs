@@ -101,7 +101,7 @@ impl Default for Keepalive {
 /// | `neighbor_timeout` | time between questions about a neighbour | time | 1 s | `retrans_time_ms` |
 /// | `neighbor_tries` | questions until a neighbour counts as gone | count | 3 | `mcast_solicit` |
 /// | `icmp_per_second` | answers to pings | per second | 1,000 | `icmp_msgs_per_sec` |
-/// | `resets_per_second` | resets to segments without a connection | per second | 10,000 | - |
+/// | `resets_per_second` | resets to segments without a connection, for each of 1,024 buckets of sources | per second | 10,000 | - |
 ///
 /// ```
 /// use std::time::Duration;
