@@ -3,6 +3,7 @@
 //! | wire | what it is |
 //! |---|---|
 //! | [`PacketSocket`] | a Linux interface, through AF_PACKET |
+//! | [`Tap`], [`Tun`] | an interface of the kernel's whose other side is this program |
 //! | [`memory::pair`] | two ends in one process |
 //! | [`channel()`] | packets to and from your own code: a VPN, a tunnel, a fuzzer |
 //! | your own | anything that is [`Device`] |
@@ -57,6 +58,8 @@ mod packet;
 #[expect(unsafe_code, reason = "the system calls that no safe wrapper offers; one operation to a block, each with its argument")]
 mod sys;
 #[cfg(target_os = "linux")]
+mod tuntap;
+#[cfg(target_os = "linux")]
 mod virtio;
 
 pub use channel::{Channel, ChannelPeer, channel, channel_with};
@@ -64,6 +67,8 @@ pub use counters::{Counters, Counts};
 pub use memory::Memory;
 #[cfg(target_os = "linux")]
 pub use packet::{Offloads, PacketSocket};
+#[cfg(target_os = "linux")]
+pub use tuntap::{Tap, Tun};
 
 use crate::proto::{Checksum, Link, TxFrame};
 use bytes::BytesMut;

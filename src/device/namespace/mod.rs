@@ -39,6 +39,7 @@ pub use veth::{Switch, Veth};
 use super::sys;
 use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::{env, fs};
 
@@ -100,6 +101,19 @@ pub fn test(name: &str, body: impl FnOnce()) {
             let _ = writeln!(io::stderr(), "test {name} ... ignored: {forbidden}");
         }
     }
+}
+
+/// As [`test()`], for a test that needs TUN or TAP interfaces: it is ignored too where `/dev/net/tun` can't be opened, or fails if [`REQUIRED`]
+/// is set and root runs it.
+///
+/// # Panics
+/// As [`test()`].
+pub fn test_with_tun(name: &str, body: impl FnOnce()) {
+    let Err(error) = fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun") else { return test(name, body) };
+    let text = format!("no TUN or TAP interfaces here (/dev/net/tun: {error}); sudo modprobe tun, and run it as root: sudo -E");
+    let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    assert!(!is_root || env::var_os(REQUIRED).is_none(), "{name}: {text}");
+    let _ = writeln!(io::stderr(), "test {name} ... ignored: {text}");
 }
 
 fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> io::Result<Command> {

@@ -40,16 +40,21 @@ pub(super) fn link(socket: BorrowedFd<'_>, index: u32) -> io::Result<Link> {
         let text = format!("interface {} has no Ethernet header (hardware type {kind}): use a TUN or raw IP device", request.name());
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
+    link_of(socket, request, Medium::Ethernet(MacAddress(address)))
+}
+
+/// The link of an interface whose frames are known to begin with `medium`: its MTU, and whether it carries frames.
+pub(in crate::device) fn link_of(socket: BorrowedFd<'_>, request: Request, medium: Medium) -> io::Result<Link> {
     // The loopback's MTU is one more than fits.
     let mtu = u16::try_from(request.mtu(socket)?).unwrap_or(u16::MAX);
     let flags = i32::from(request.flags(socket)?);
-    let mut link = Link::new(Medium::Ethernet(MacAddress(address)), mtu);
+    let mut link = Link::new(medium, mtu);
     link.up = flags & IS_UP == IS_UP;
     Ok(link)
 }
 
 /// Waits until an interface that has a carrier sends: the kernel attaches its queue some time later, and loses in silence what comes before.
-pub(super) fn settle(socket: BorrowedFd<'_>, index: u32) {
+pub(in crate::device) fn settle(socket: BorrowedFd<'_>, index: u32) {
     // An interface that can't say is taken at its flags' word.
     let _ = Request::by_index(socket, index).and_then(|request| request.ethtool(socket, ethtool::GET_LINK));
 }

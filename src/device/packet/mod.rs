@@ -16,6 +16,7 @@ mod receive;
 mod transmit;
 
 pub use facts::Offloads;
+pub(super) use facts::{link_of, settle};
 
 use super::sys::{ioctl::Request, option, sockaddr};
 use super::{Counters, Device, Receiver, Transmitter, host};
@@ -115,7 +116,7 @@ impl PacketSocket {
             is_stale: AtomicBool::new(false),
             counters: Arc::new(Counters::default()),
         };
-        facts::settle(shared.socket.as_fd(), index);
+        settle(shared.socket.as_fd(), index);
         let link = shared.complete_facts(link);
         Ok(Self { shared: Arc::new(shared), link })
     }

@@ -75,6 +75,20 @@ impl Request {
         self.ethtool_value(socket, [command, value]).map(drop)
     }
 
+    /// Attaches a TUN/TAP descriptor to the interface of this name, which is created if there is none. `flags` are the kind and its options
+    /// (`IFF_TAP`, `IFF_NO_PI`, …). Says what the interface is called.
+    pub(in crate::device) fn attach(mut self, tun: BorrowedFd<'_>, flags: u16) -> io::Result<Self> {
+        self.value[..2].copy_from_slice(&flags.to_ne_bytes());
+        Ok(Self { name: self.call(tun, libc::TUNSETIFF)?.name, value: [0; 24] })
+    }
+
+    /// The interface that a TUN/TAP descriptor is attached to, and the flags that it was attached with.
+    pub(in crate::device) fn attached(tun: BorrowedFd<'_>) -> io::Result<(Self, u16)> {
+        let request = Self::default().call(tun, libc::TUNGETIFF)?;
+        let [low, high, ..] = request.first();
+        Ok((Self { name: request.name, value: [0; 24] }, u16::from_ne_bytes([low, high])))
+    }
+
     fn ethtool_value(mut self, socket: BorrowedFd<'_>, mut command_and_value: [u32; 2]) -> io::Result<[u32; 2]> {
         let address = (&raw mut command_and_value).expose_provenance();
         self.value[..size_of::<usize>()].copy_from_slice(&address.to_ne_bytes());
@@ -84,9 +98,12 @@ impl Request {
         Ok(command_and_value)
     }
 
+    fn ask(self, socket: BorrowedFd<'_>, request: u64) -> io::Result<Self> {
+        self.call(socket, libc::Ioctl::try_from(request).map_err(|_| io::ErrorKind::InvalidInput)?)
+    }
+
     /// Makes a request that reads and writes nothing beyond the `ifreq`. Called with the constants above only.
-    fn ask(mut self, socket: BorrowedFd<'_>, request: u64) -> io::Result<Self> {
-        let request = libc::Ioctl::try_from(request).map_err(|_| io::ErrorKind::InvalidInput)?;
+    fn call(mut self, socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<Self> {
         // SAFETY: the requests made in this file read and write one `ifreq`, which `self` is at least as large and aligned as (asserted
         // above); it lives on this frame until the call ends. Any descriptor is allowed: one that is no socket gets an error.
         check(unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut self) })?;
@@ -142,6 +159,13 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
         let error = Request::new("synfin-none").expect("a name").index(socket.as_fd()).expect_err("no such interface");
         assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+    }
+
+    #[test]
+    fn socket_is_no_tun() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        assert!(Request::attached(socket.as_fd()).is_err());
+        assert!(Request::new("synfin-none").expect("a name").attach(socket.as_fd(), 1).is_err());
     }
 
     #[test]

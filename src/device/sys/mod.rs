@@ -8,6 +8,7 @@
 //! | [`namespace`] | another user and network namespace for a child (feature `lab`) |
 //! | [`option`] | socket options as integers |
 //! | [`sockaddr`] | binding to an interface |
+//! | [`tuntap`] | settings of a TUN/TAP descriptor, and its frames into fresh memory |
 //!
 //! Each function is safe to call with any argument: the argument for each block stands above it and rests only on what the function itself
 //! has made, on its parameters' types and on documented behaviour of Linux. Nothing here keeps state.
@@ -19,6 +20,7 @@ pub(super) mod mmsg;
 pub(super) mod namespace;
 pub(super) mod option;
 pub(super) mod sockaddr;
+pub(super) mod tuntap;
 
 use std::io;
 
