@@ -5,10 +5,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use synfin::Stack;
 use synfin::device::{Device, PacketSocket};
 use synfin::proto::Cidr;
+use synfin::runtime::Builder;
 
 /// Where an example runs.
 pub(crate) struct Place {
@@ -38,10 +40,11 @@ pub(crate) fn start<D: Device>(usage: &str, port: u16, wrap: impl FnOnce(PacketS
     let (Some(interface), [first, ..]) = (&flags.interface, &flags.addresses[..]) else {
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, flags.port));
         println!("on a loopback that only this program can reach; --interface and --address put it on a network");
-        return Ok(Place { stack: Stack::builder().start()?, server, reach: Reach::Program });
+        let stack = flags.captured(Stack::builder()).start()?;
+        return Ok(Place { stack, server, reach: Reach::Program });
     };
     let addresses: Vec<IpAddr> = flags.addresses.iter().map(Cidr::address).collect();
-    let mut builder = Stack::builder().device(wrap(PacketSocket::open(interface, &addresses)?));
+    let mut builder = flags.captured(Stack::builder()).device(wrap(PacketSocket::open(interface, &addresses)?));
     for address in &flags.addresses {
         builder = builder.address(address.to_string());
     }
@@ -53,7 +56,7 @@ pub(crate) fn start<D: Device>(usage: &str, port: u16, wrap: impl FnOnce(PacketS
     Ok(Place { stack: builder.start()?, server, reach: Reach::Network })
 }
 
-const FLAGS: &str = "[--interface NAME --address CIDR [--gateway IP]] [--port N]";
+const FLAGS: &str = "[--interface NAME --address CIDR [--gateway IP]] [--port N] [--capture FILE]";
 
 struct Flags {
     interface: Option<String>,
@@ -61,13 +64,22 @@ struct Flags {
     gateways: Vec<IpAddr>,
     port: u16,
     server: Option<IpAddr>,
+    capture: Option<PathBuf>,
 }
 
 impl Flags {
+    /// The builder of a stack that writes its frames where the flags say.
+    fn captured(&self, builder: Builder) -> Builder {
+        match &self.capture {
+            Some(path) => builder.capture(path),
+            None => builder,
+        }
+    }
+
     fn parse(usage: &str, port: u16) -> Result<Self, lexopt::Error> {
         use lexopt::prelude::*;
 
-        let mut flags = Self { interface: None, addresses: Vec::new(), gateways: Vec::new(), port, server: None };
+        let mut flags = Self { interface: None, addresses: Vec::new(), gateways: Vec::new(), port, server: None, capture: None };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
@@ -75,6 +87,7 @@ impl Flags {
                 Long("address") => flags.addresses.push(parser.value()?.parse()?),
                 Long("gateway") => flags.gateways.push(parser.value()?.parse()?),
                 Long("port") => flags.port = parser.value()?.parse()?,
+                Long("capture") => flags.capture = Some(parser.value()?.into()),
                 Value(server) if usage.contains("[SERVER]") && flags.server.is_none() => flags.server = Some(server.parse()?),
                 _ => return Err(argument.unexpected()),
             }

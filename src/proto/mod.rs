@@ -6,7 +6,7 @@
 //! | [`wire`] | bytes to headers and back |
 //! | [`link`] | what the core asks of a link: facts, frames in, frames out |
 //! | [`cut`](mod@cut) | super-packets to segments, partial checksums to complete ones |
-//! | [`netstat`], [`stats`] | every socket as a row; every counter |
+//! | [`netstat`], [`stats`], [`trace`] | every socket as a row; every counter; frames and what they did |
 //! | [`congestion`] | congestion controllers, also your own |
 
 #![forbid(unsafe_code)]
@@ -23,7 +23,7 @@ pub mod wire;
 pub use engine::route::{Cidr, CidrError};
 pub use engine::slot::{Signal, SocketId};
 pub use engine::stats::{DropReason, Stats};
-pub use engine::{Engine, Transmit, netstat, stats};
+pub use engine::{Engine, Transmit, netstat, stats, trace};
 pub use link::{Checksum, Frame, FrameBytes, Link, MacAddress, Medium, Sink, TxFrame};
 pub use tcp::close::{AcceptError, CloseReason, ConnectError, ConnectedError, ListenError, RecvError, SendError, ShutdownError};
 pub use tcp::config::{BacklogPolicy, Config, CongestionControl, Keepalive};

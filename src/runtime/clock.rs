@@ -56,6 +56,13 @@ pub(crate) fn real_now() -> Instant {
     Instant::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// What to add to the clock's nanoseconds to get those since the Unix epoch: as of now, so that later steps of the wall clock don't show.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads a clock")]
+pub(crate) fn wall_offset(clock: &Clock) -> u64 {
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX).saturating_sub(clock.now().as_nanos())
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads a clock")]
 fn epoch() -> std::time::Instant {
     static EPOCH: OnceLock<std::time::Instant> = OnceLock::new();

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::Stack;
+use super::capture::{self, Capture};
 use super::clock::Clock;
 use super::driver::{self, Pace};
 use super::executor::Runtime;
@@ -38,6 +40,8 @@ struct Parts {
     config: Config,
     pace: Pace,
     kernel_addresses: KernelAddresses,
+    capture: Option<PathBuf>,
+    capture_size: Option<u64>,
 }
 
 /// What to do about an address that the kernel answers for as well.
@@ -110,11 +114,41 @@ impl Builder {
         self
     }
 
+    /// Writes every frame, loopback included, into a pcapng file for Wireshark, with a comment for each state change and each dropped frame. An
+    /// existing file is emptied. When the file has [`capture_size`](Self::capture_size) bytes it becomes `PATH.1`, and a new one begins.
+    ///
+    /// What is written can be read at once. A frame that finds no room or can't be written is counted in
+    /// [`Counters::capture_lost`](crate::runtime::Counters::capture_lost), and holds nothing up.
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let path = std::env::temp_dir().join(format!("synfin-{}.pcapng", std::process::id()));
+    /// let stack = synfin::Stack::builder().capture(&path).start()?;
+    /// # futures::executor::block_on(async {
+    /// let listener = stack.listen("127.0.0.1:80").await?;
+    /// let stream = stack.connect("127.0.0.1:80").await?;
+    /// assert!(std::fs::metadata(&path)?.len() > 0);
+    /// # drop((stream, listener));
+    /// # std::fs::remove_file(&path)
+    /// # })
+    /// # }
+    /// ```
+    pub fn capture(mut self, path: impl Into<PathBuf>) -> Self {
+        self.parts.capture = Some(path.into());
+        self
+    }
+
+    /// When a capture's file is full, in bytes; 64 MiB if nothing is said. With `PATH.1`, a capture takes twice as much. A frame that is larger
+    /// than a file has one for itself.
+    pub fn capture_size(mut self, bytes: u64) -> Self {
+        self.parts.capture_size = Some(bytes);
+        self
+    }
+
     /// Starts the stack and its thread, `synfin-io`.
     ///
     /// # Errors
     /// `InvalidInput` for a text that is no address, a link without an address, or an interface together with a device; `AddrInUse` for an
-    /// address that the kernel owns; `PermissionDenied` and others from opening the interface; whatever starting a thread gives.
+    /// address that the kernel owns; `PermissionDenied` and others from opening the interface; what creating a capture's file gives, with its path; whatever starting a thread gives.
     pub fn start(self) -> io::Result<Stack> {
         let pace = self.parts.pace;
         let spinning = if pace == Pace::Busy || cores() < 2 { Spinning::Off } else { Spinning::Adaptive };
@@ -175,6 +209,18 @@ impl RuntimeBuilder {
         self
     }
 
+    /// See [`Builder::capture`].
+    pub fn capture(mut self, path: impl Into<PathBuf>) -> Self {
+        self.parts.capture = Some(path.into());
+        self
+    }
+
+    /// See [`Builder::capture_size`].
+    pub fn capture_size(mut self, bytes: u64) -> Self {
+        self.parts.capture_size = Some(bytes);
+        self
+    }
+
     /// Puts the runtime together; no thread is started.
     ///
     /// # Errors
@@ -203,6 +249,7 @@ impl Parts {
         for gateway in gateways {
             engine.set_gateway(gateway);
         }
+        let name = self.interface.clone().unwrap_or_else(|| "device".to_owned());
         let device = open_device(self.interface, self.device, &cidrs, self.kernel_addresses)?;
         let poller = Poller::new()?;
         let notifier = poller.notifier();
@@ -216,13 +263,20 @@ impl Parts {
         if let Some(descriptor) = port.as_ref().and_then(|port| port.descriptor) {
             notifier.watch(descriptor)?;
         }
-        Ok((Arc::new(Shard::new(engine, port, notifier, clock, driving)), poller))
+        let link = engine.link().map(|link| (name.as_str(), link.medium));
+        let size = self.capture_size.unwrap_or(capture::SIZE_DEFAULT);
+        let target = self.capture.map(|path| capture::Target { path, size });
+        let capture = target.map(|target| Capture::create(target, link, &clock)).transpose()?;
+        if capture.is_some() {
+            engine.start_trace();
+        }
+        Ok((Arc::new(Shard::new(engine, port, notifier, clock, driving).with_capture(capture)), poller))
     }
 }
 
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { interface, device, addresses, gateways, config: _, pace, kernel_addresses } = self;
+        let Self { interface, device, addresses, gateways, config: _, pace, kernel_addresses, capture, capture_size } = self;
         f.debug_struct("Parts")
             .field("interface", interface)
             .field("device", &device.is_some())
@@ -230,6 +284,8 @@ impl std::fmt::Debug for Parts {
             .field("gateways", gateways)
             .field("pace", pace)
             .field("kernel_addresses", kernel_addresses)
+            .field("capture", capture)
+            .field("capture_size", capture_size)
             .finish_non_exhaustive()
     }
 }

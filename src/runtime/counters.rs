@@ -20,6 +20,7 @@ impl Counter {
 /// The counters of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
+    pub(crate) capture_lost: Counter,
     pub(crate) device_full: Counter,
     pub(crate) driver_wakeups: Counter,
     pub(crate) egress_full: Counter,
@@ -35,6 +36,7 @@ impl Live {
     /// What they show.
     pub(crate) fn snapshot(&self) -> Counters {
         let Self {
+            capture_lost,
             device_full,
             driver_wakeups,
             egress_full,
@@ -46,6 +48,7 @@ impl Live {
             spins_paid,
         } = self;
         Counters {
+            capture_lost: capture_lost.value(),
             device_full: device_full.value(),
             driver_wakeups: driver_wakeups.value(),
             egress_full: egress_full.value(),
@@ -63,6 +66,8 @@ impl Live {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
+    /// Frames and comments that a capture has not: its queue was full, or its file could not be written.
+    pub capture_lost: u64,
     /// The device had no room for a frame.
     pub device_full: u64,
     /// The driver's thread woke from its sleep.

@@ -9,6 +9,7 @@
 //! | `driver`, `poller` | the thread that turns the crank when no task does, and how it sleeps |
 //! | `executor` | [`Runtime`]: tasks, timers, engine and device on one thread |
 //! | `config` | the builders |
+//! | `capture` | frames into a pcapng file |
 //! | `current` | which stack a call without a stack means |
 //! | `socket` | the handle that `net` builds its streams on |
 //! | [`time`] | sleeping |
@@ -30,6 +31,7 @@ use crate::proto::{self, State, netstat};
 use shard::Shard;
 use sync::Arc;
 
+mod capture;
 mod clock;
 mod config;
 mod counters;

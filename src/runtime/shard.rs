@@ -4,6 +4,7 @@
 //! ```text
 //!  lock order     port.receive ──► port.transmit ──► core     never the other way
 //!                 port.receive is only ever tried while tasks may wake; port.transmit is taken by whoever has set core.flushing
+//!                 a capture's lock is taken before core, and nothing else under it
 //!  one call       lock core: read the clock, try, register, transmit into the egress queue, drain signals. Unlock.
 //!                 Then, holding no lock: flush the device, wake tasks, wake the driver.
 //! ```
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::capture::Capture;
 use super::clock::Clock;
 use super::counters::Live;
 use super::egress::Egress;
@@ -33,6 +35,7 @@ pub(crate) struct Shard {
     pub(crate) port: Option<Port>,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) counters: Live,
+    capture: Option<Lock<Capture>>,
     clock: Clock,
     driving: Driving,
     /// No handle is left: the driver ends when nothing lingers.
@@ -118,11 +121,17 @@ impl Shard {
             port,
             notifier,
             counters: Live::default(),
+            capture: None,
             clock,
             driving,
             orphaned: AtomicBool::new(false),
             dead: AtomicBool::new(false),
         }
+    }
+
+    /// The same shard, which writes its frames into `capture` if there is one.
+    pub(crate) fn with_capture(self, capture: Option<Capture>) -> Self {
+        Self { capture: capture.map(Lock::new), ..self }
     }
 
     /// The present, by the shard's clock.
@@ -395,6 +404,7 @@ impl Shard {
             if flush {
                 self.flush()?;
             }
+            self.write_capture()?;
             if let Some(wakes) = wakes {
                 wakes.wake();
             }
@@ -405,6 +415,17 @@ impl Shard {
                 break;
             }
             core = self.core()?;
+        }
+        Ok(())
+    }
+
+    /// Moves what the engine has recorded into the file.
+    fn write_capture(&self) -> Result<(), Dead> {
+        let Some(capture) = &self.capture else { return Ok(()) };
+        let mut capture = capture.lock()?;
+        let lost = self.core()?.engine.drain_trace(&mut capture.records);
+        if lost > 0 || !capture.records.is_empty() {
+            self.counters.capture_lost.add(lost + capture.write());
         }
         Ok(())
     }

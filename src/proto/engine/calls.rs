@@ -15,6 +15,7 @@ use crate::proto::tcp::connection::Release;
 use crate::proto::tcp::context::Events;
 use crate::proto::tcp::handshake::{Open, Opening};
 use crate::proto::tcp::socket::SocketOptions;
+use crate::proto::tcp::state::State;
 use crate::proto::wire::ip::{is_loopback, is_multicast};
 use crate::proto::wire::{Address, Segment, Tuple};
 
@@ -357,7 +358,17 @@ impl Engine {
     pub(super) fn insert(&mut self, owner: Owner, way: Way, slot: Slot) -> SocketId {
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = self.next_generation;
-        let entry = Entry { generation, owner, events: Events::NONE, ready: false, armed: Armed::default(), retry_at: None, way, slot };
+        let entry = Entry {
+            generation,
+            owner,
+            events: Events::NONE,
+            ready: false,
+            armed: Armed::default(),
+            retry_at: None,
+            way,
+            traced: State::Closed,
+            slot,
+        };
         let index = u32::try_from(self.sockets.insert(entry)).expect("connections_max is below 2^32");
         SocketId { shard: self.shard, index, generation }
     }

@@ -80,8 +80,7 @@ impl Engine {
         }
         match self.replies.pop() {
             Some(Reply::Frame(frame)) => {
-                self.stats.frames_out += 1;
-                sink.push(*frame);
+                self.emit(sink, *frame);
             }
             Some(Reply::Segment(reply)) => self.send_reply(sink, reply),
             None => {}
@@ -206,12 +205,26 @@ impl Engine {
             self.loopback.push_back(Looped { tuple: tuple.flipped(), segment, frame });
             return;
         }
-        self.stats.frames_out += 1;
         if segment.segment_size > 0 {
             self.stats.super_frames_out += 1;
         }
         self.put_headers(&mut frame, &tuple, &segment, below);
+        self.emit(sink, frame);
+    }
+
+    fn emit(&mut self, sink: &mut impl Sink, frame: TxFrame) {
+        self.stats.frames_out += 1;
+        self.trace_departure(&frame);
         sink.push(frame);
+    }
+
+    /// What a looped segment would be on a link, for a record of it.
+    pub(super) fn looped_packet(&self, looped: &Looped) -> TxFrame {
+        let Looped { tuple, segment, frame } = looped;
+        let below = Below { hop_limit: self.config.hop_limit, traffic_class: self.config.traffic_class, hop: Hop::Here };
+        let mut frame = frame.clone();
+        self.put_headers(&mut frame, &tuple.flipped(), segment, below);
+        frame
     }
 
     fn put_headers(&self, frame: &mut TxFrame, tuple: &Tuple, segment: &Segment, below: Below) {
@@ -255,8 +268,7 @@ impl Engine {
         {
             let Some(Medium::Ethernet(own)) = self.link.map(|link| link.medium) else { continue };
             let source = self.routes.source_for(question.target).unwrap_or(Address::ANY);
-            self.stats.frames_out += 1;
-            sink.push(solicitation_frame(own, source, question.target, question.unicast));
+            self.emit(sink, solicitation_frame(own, source, question.target, question.unicast));
         }
     }
 }

@@ -51,9 +51,11 @@ impl Engine {
         if frame.segment_size > 0 {
             self.stats.super_frames_in += 1;
         }
+        let before = self.trace_arrival(&frame);
         if let Err(reason) = self.receive_frame(frame) {
             self.stats.drops.count(reason);
         }
+        self.trace_end(before);
     }
 
     fn receive_frame(&mut self, frame: Frame<'_>) -> Result<(), DropReason> {

@@ -27,10 +27,13 @@ pub(super) type Queue = VecDeque<Looped>;
 impl Engine {
     /// Takes one looped segment in; false when there was none.
     pub(super) fn receive_looped(&mut self) -> bool {
-        let Some(Looped { tuple, segment, frame }) = self.loopback.pop_front() else { return false };
+        let Some(looped) = self.loopback.pop_front() else { return false };
+        let before = self.trace_looped(&looped);
+        let Looped { tuple, segment, frame } = looped;
         self.stats.frames_looped += 1;
         let text = Payload::Views(Views::new(frame.views()));
         self.receive_segment(Arrival { tuple, segment, from: None }, text);
+        self.trace_end(before);
         true
     }
 }

@@ -16,7 +16,7 @@
 //! | `listener`, `time_wait`, `wheel` | the SYN cache and accept queues; resting 4-tuples; timers |
 //! | `isn`, `ports`, `limits` | initial sequence numbers; ephemeral ports; rates per source |
 //! | `route`, `neighbor`, `icmp` | where packets go; who is next to us; what routers say |
-//! | `stats` | every counter |
+//! | `stats`, `trace` | every counter; a record of frames and what they did, when asked for |
 //!
 //! It must not know: threads, wakers, sockets of an operating system, what time it is.
 
@@ -42,6 +42,7 @@ pub(crate) mod slot;
 pub mod stats;
 mod syn_cache;
 mod time_wait;
+pub mod trace;
 mod wheel;
 
 use std::collections::VecDeque;
@@ -133,6 +134,7 @@ pub struct Engine {
     /// Slots with events that the owner has not been told of.
     signals: VecDeque<u32>,
     stats: Stats,
+    trace: Option<Box<trace::Trace>>,
 }
 
 impl Engine {
@@ -166,6 +168,7 @@ impl Engine {
             loopback: VecDeque::new(),
             signals: VecDeque::new(),
             stats: Stats::default(),
+            trace: None,
             defaults: Arc::new(SocketOptions::new(&config)),
             config,
         }

@@ -24,6 +24,7 @@ use crate::proto::tcp::handshake::{syn_options, syn_window};
 use crate::proto::tcp::input::Disposition;
 use crate::proto::tcp::negotiated::Negotiated;
 use crate::proto::tcp::socket::SocketOptions;
+use crate::proto::tcp::state::State;
 use crate::proto::tcp::timestamps::Clock;
 use crate::proto::wire::{Flags, Options, Segment, SeqNum, Timestamps, Tuple};
 
@@ -64,6 +65,7 @@ impl Engine {
             if let Some(queue) = self.listeners.get_mut(listener) {
                 queue.on_half_open();
             }
+            self.trace_change(half_open.tuple, State::Listen, State::SynReceived);
             self.send_syn_ack(&half_open, arrival.from);
         }
     }
@@ -146,6 +148,7 @@ impl Engine {
         } else if flags.has(Flags::RST) {
             if segment.seq == half_open.irs + 1 {
                 self.forget_half_open(key);
+                self.trace_change(half_open.tuple, State::SynReceived, State::Closed);
                 self.stats.failed_opens += 1;
             } else {
                 self.stats.drops.count(DropReason::Reset);
@@ -200,6 +203,7 @@ impl Engine {
             Completion::Reset => {
                 self.stats.listen_overflows += 1;
                 self.forget_half_open(key);
+                self.trace_change(half_open.tuple, State::SynReceived, State::Closed);
                 return self.reset(arrival);
             }
         }
@@ -208,6 +212,7 @@ impl Engine {
         let connection = self.established(&half_open, &arrival.segment);
         let way = self.way_to(half_open.tuple.remote);
         let id = self.insert(Owner::Queue(listener), way, Slot::Connection(Box::new(connection)));
+        self.sockets[id.index as usize].traced = State::SynReceived;
         self.connections.insert(hash, id.index);
         if let Some(queue) = self.listeners.get_mut(half_open.listener) {
             queue.push_accepted(id.index);
@@ -262,8 +267,10 @@ impl Engine {
             let retries = if pressure { self.config.syn_ack_retries_under_pressure } else { self.config.syn_ack_retries };
             let Some(half_open) = self.syn_cache.get_mut(key) else { continue };
             if u32::from(half_open.retransmits) >= retries {
+                let tuple = half_open.tuple;
                 self.stats.half_open_timeouts += 1;
                 self.forget_half_open(key);
+                self.trace_change(tuple, State::SynReceived, State::Closed);
                 continue;
             }
             half_open.retransmits += 1;

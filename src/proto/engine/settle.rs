@@ -24,12 +24,12 @@ impl Engine {
     /// To be called after every change to the socket in slot `index`.
     pub(super) fn settle(&mut self, index: u32) {
         let Some(entry) = self.sockets.get_mut(index as usize) else { return };
-        let (events, deadline, end) = match &mut entry.slot {
+        let (events, deadline, end, tuple, state) = match &mut entry.slot {
             Slot::Connection(connection) => {
                 connection.watch_for_quiet(self.now);
-                (connection.take_events(), connection.deadline(), connection.end())
+                (connection.take_events(), connection.deadline(), connection.end(), *connection.tuple(), connection.state())
             }
-            Slot::Opening(opening) => (Events::NONE, opening.deadline(), None),
+            Slot::Opening(opening) => (Events::NONE, opening.deadline(), None, *opening.tuple(), opening.state()),
             Slot::Listener(_) | Slot::Remains(_) => return,
         };
         let deadline = deadline.into_iter().chain(entry.retry_at).min();
@@ -38,6 +38,7 @@ impl Engine {
             self.end_connection(index, end);
             return;
         }
+        self.trace_state(index, tuple, state);
         if let Some(deadline) = deadline {
             self.arm(index, deadline);
         }
@@ -89,6 +90,7 @@ impl Engine {
                 self.reply_to_peer(tuple, last_ack, index);
                 if ending == Ending::TimeWait {
                     self.stats.time_wait += 1;
+                    self.trace_state(index, tuple, State::TimeWait);
                     self.time_waits.add(self.now, Remnant { tuple, snd_nxt, rcv_nxt, ts_recent, window });
                 }
                 CloseReason::Finished
@@ -113,14 +115,19 @@ impl Engine {
             },
             Slot::Listener(_) | Slot::Remains(_) => return,
         };
-        let hash = self.hash.hash(&remains.tuple);
+        let tuple = remains.tuple;
+        let hash = self.hash.hash(&tuple);
         self.connections.remove(hash, index);
         let events = remains.levels();
         let mut old = std::mem::replace(&mut entry.slot, Slot::Remains(Box::new(remains)));
         if let Slot::Connection(connection) = &mut old {
             connection.give_back(&mut self.pool);
         }
-        if entry.owner == Owner::Nobody {
+        let owner = entry.owner;
+        if entry.traced != State::TimeWait {
+            self.trace_state(index, tuple, State::Closed);
+        }
+        if owner == Owner::Nobody {
             self.remove_socket(index);
         } else {
             self.signal(index, events);

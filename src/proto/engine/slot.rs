@@ -16,6 +16,7 @@ use crate::proto::tcp::context::Events;
 use crate::proto::tcp::handshake::Opening;
 use crate::proto::tcp::info::Info;
 use crate::proto::tcp::socket::SocketOptions;
+use crate::proto::tcp::state::State;
 use crate::proto::wire::{Address, Tuple};
 
 /// The name of a socket: a shard, a slot in it, and how often the slot was used. A stale name is recognised.
@@ -60,6 +61,8 @@ pub(super) struct Entry {
     /// When to try the next hop again.
     pub(super) retry_at: Option<Instant>,
     pub(super) way: Way,
+    /// The state that a trace has last shown.
+    pub(super) traced: State,
     pub(super) slot: Slot,
 }
 
