@@ -95,6 +95,108 @@ fn wrong_flags_are_explained() {
     }
 }
 
+/// The number that `perf` gives for `name`; none for null.
+#[track_caller]
+fn figure(line: &str, name: &str) -> Option<f64> {
+    let (_, rest) = line.split_once(&format!("\"{name}\":")).unwrap_or_else(|| panic!("no {name} in {line}"));
+    let value = rest.split([',', '}']).next().expect("a value");
+    (value != "null").then(|| value.parse().unwrap_or_else(|error| panic!("{name}: {value}: {error}")))
+}
+
+/// Looks at what `perf` says at its end: one line, bytes, no errors.
+#[track_caller]
+fn check_figures(role: &str, backend: &str, output: &Output) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{role} {backend}: {output:?}");
+    assert!(text.starts_with(&format!(r#"{{"role":"{role}","backend":"{backend}","bytes":"#)) && text.ends_with("}\n"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert_eq!(figure(&text, "errors"), Some(0.0), "{text}");
+    for name in ["bytes", "seconds", "gbit_s"] {
+        assert!(figure(&text, name) > Some(0.0), "{name}: {text}");
+    }
+    assert!(figure(&text, "cpu_s_per_gb").is_some(), "{text}");
+    for (names, roles) in
+        [(&["ops", "ops_s"][..], &["ping", "accept", "connect"][..]), (&["p50_us", "p99_us", "p999_us"], &["ping", "connect"])]
+    {
+        for name in names {
+            assert_eq!(figure(&text, name).is_some_and(|value| value > 0.0), roles.contains(&role), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn perf_plays_each_role_on_its_loopback() {
+    for backend in ["synfin", "runtime", "tokio"] {
+        for role in ["source", "ping", "connect", "sink", "echo", "accept"] {
+            // The kernel's loopback is open to others: a server there waits for them.
+            if backend != "tokio" || ["source", "ping", "connect"].contains(&role) {
+                let flags = ["--role", role, "--backend", backend, "--seconds", "0.2", "--streams", "2", "--inflight", "3", "--check"];
+                check_figures(role, backend, &run("perf", &flags));
+            }
+        }
+    }
+    let large = ["--role", "ping", "--backend", "runtime", "--seconds", "0.2", "--size", "9000000", "--check"];
+    check_figures("ping", "runtime", &run("perf", &large));
+}
+
+#[test]
+fn perf_speaks_between_processes() {
+    for (server, client) in [("sink", "source"), ("echo", "ping"), ("accept", "connect")] {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+        let flags = ["--role", server, "--backend", "tokio", "--port", &port.to_string(), "--check"];
+        let child = example("perf").args(flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is built");
+        let remote = format!("127.0.0.1:{port}");
+        // A connection that ends without a byte is no error of an echo or a sink; an accept waits for one.
+        retry(|| kernel_listens(port).then_some(()));
+        check_figures(
+            client,
+            "tokio",
+            &run("perf", &["--role", client, "--backend", "tokio", "--connect", &remote, "--seconds", "0.2", "--check"]),
+        );
+        let killed = Command::new("kill").arg(child.id().to_string()).status().expect("kill(1)");
+        assert!(killed.success());
+        check_figures(server, "tokio", &child.wait_with_output().expect("a child"));
+    }
+}
+
+/// Whether a socket listens on `port`, by the kernel's own list: state 0A.
+fn kernel_listens(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    table.contains(&format!(":{port:04X} 00000000:0000 0A"))
+}
+
+#[test]
+fn perf_explains_wrong_flags_and_counts_errors() {
+    for (flags, expected) in [
+        (&[][..], "--role is missing"),
+        (&["--role", "well"], "--role well"),
+        (&["--role", "ping", "--backend", "wire"], "--backend wire"),
+        (&["--role", "ping", "--seconds", "0"], "--seconds 0"),
+        (&["--role", "ping", "--seconds", "NaN"], "--seconds NaN"),
+        (&["--role", "ping", "--size", "0"], "--size 0"),
+        (&["--role", "ping", "--streams", "many"], "--streams many"),
+        (&["--role", "ping", "--inflight", "-1"], "--inflight"),
+        (&["--role", "ping", "--connect", "10.9.0.1"], "--connect 10.9.0.1"),
+        (&["--role", "ping", "--port", "65536"], "--port 65536"),
+        (&["--role", "sink", "--connect", "10.9.0.1:5001"], "--connect is for"),
+        (&["--role", "ping", "--backend", "tokio", "--busy-poll"], "--busy-poll is for"),
+        (&["--role", "ping", "--interface", "syn0"], "--interface needs --address"),
+        (&["--role", "ping", "--interface", "syn0", "--address", "10.9.0.2/24"], "--interface needs --connect"),
+        (&["--role", "ping", "--what"], "--what"),
+    ] {
+        let output = run("perf", flags);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {output:?}");
+        assert!(text.contains(expected) && text.contains("usage: perf --role sink|source"), "{flags:?}: {text}");
+    }
+    for backend in ["synfin", "runtime"] {
+        let output = run("perf", &["--role", "ping", "--backend", backend, "--connect", "192.0.2.1:5001"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(figure(&String::from_utf8_lossy(&output.stdout), "errors"), Some(1.0), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("loopback"), "{output:?}");
+    }
+}
+
 /// An example on an interface, in the namespace of the test.
 struct Running {
     child: Child,

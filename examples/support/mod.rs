@@ -32,7 +32,7 @@ pub(crate) enum Reach {
 /// Reads the command line and starts the stack; `wrap` may put something between it and the interface. `usage` is the example's own part of
 /// the command line: `"echo_client [SERVER]"`. A wrong flag ends the program with a word on what is right.
 pub(crate) fn start<D: Device>(usage: &str, port: u16, wrap: impl FnOnce(PacketSocket) -> D) -> io::Result<Place> {
-    let flags = Flags::parse(usage, port).unwrap_or_else(|error| {
+    let flags = Flags::parse(lexopt::Parser::from_env(), usage, port).unwrap_or_else(|error| {
         eprintln!("{error}\n\nusage: {usage} {FLAGS}");
         #[expect(clippy::disallowed_methods, reason = "an example's main does not know the exit code of a wrong flag")]
         std::process::exit(2)
@@ -56,31 +56,30 @@ pub(crate) fn start<D: Device>(usage: &str, port: u16, wrap: impl FnOnce(PacketS
     Ok(Place { stack: builder.start()?, server, reach: Reach::Network })
 }
 
-const FLAGS: &str = "[--interface NAME --address CIDR [--gateway IP]] [--port N] [--capture FILE]";
+pub(crate) const FLAGS: &str = "[--interface NAME --address CIDR [--gateway IP]] [--port N] [--capture FILE]";
 
-struct Flags {
-    interface: Option<String>,
-    addresses: Vec<Cidr>,
-    gateways: Vec<IpAddr>,
-    port: u16,
-    server: Option<IpAddr>,
-    capture: Option<PathBuf>,
+pub(crate) struct Flags {
+    pub(crate) interface: Option<String>,
+    pub(crate) addresses: Vec<Cidr>,
+    pub(crate) gateways: Vec<IpAddr>,
+    pub(crate) port: u16,
+    pub(crate) server: Option<IpAddr>,
+    pub(crate) capture: Option<PathBuf>,
 }
 
 impl Flags {
     /// The builder of a stack that writes its frames where the flags say.
-    fn captured(&self, builder: Builder) -> Builder {
+    pub(crate) fn captured(&self, builder: Builder) -> Builder {
         match &self.capture {
             Some(path) => builder.capture(path),
             None => builder,
         }
     }
 
-    fn parse(usage: &str, port: u16) -> Result<Self, lexopt::Error> {
+    pub(crate) fn parse(mut parser: lexopt::Parser, usage: &str, port: u16) -> Result<Self, lexopt::Error> {
         use lexopt::prelude::*;
 
         let mut flags = Self { interface: None, addresses: Vec::new(), gateways: Vec::new(), port, server: None, capture: None };
-        let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
                 Long("interface") => flags.interface = Some(parser.value()?.string()?),
