@@ -179,7 +179,7 @@ impl Options {
     }
 
     pub(crate) fn stack(&self) -> io::Result<Stack> {
-        let mut builder = Stack::builder();
+        let mut builder = self.shared.captured(Stack::builder());
         if let Some(interface) = &self.shared.interface {
             builder = builder.interface(interface);
         }
@@ -194,6 +194,9 @@ impl Options {
 
     pub(crate) fn runtime(&self) -> io::Result<Runtime> {
         let mut builder = Runtime::builder();
+        if let Some(path) = &self.shared.capture {
+            builder = builder.capture(path);
+        }
         if let Some(interface) = &self.shared.interface {
             builder = builder.interface(interface);
         }

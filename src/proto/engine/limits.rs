@@ -42,7 +42,7 @@ impl SourceLimiter {
         let site = if source.is_v4() { &octets[..] } else { &octets[..8] };
         let mut hasher = self.hash.build_hasher();
         hasher.write(site);
-        (hasher.finish() % BUCKETS as u64) as usize
+        usize::try_from(hasher.finish() % BUCKETS as u64).expect("below 1,024")
     }
 }
 
