@@ -51,16 +51,16 @@ struct Packet {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
+    u16::from_le_bytes(bytes[at..at + 2].try_into().expect("in range"))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("in range"))
 }
 
 /// Reads a file and checks its blocks: lengths twice, multiples of four, options that end, one section.
 fn read(path: &Path) -> Capture {
-    let file = std::fs::read(path).unwrap();
+    let file = std::fs::read(path).expect("a file");
     let mut capture = Capture::default();
     let mut rest = &file[..];
     while !rest.is_empty() {
@@ -78,7 +78,7 @@ fn read(path: &Path) -> Capture {
                 let options = options(&body[8..]);
                 assert!(options.contains(&(9, vec![9])), "nanoseconds");
                 let name = options.iter().find(|(code, _)| *code == 2).expect("a name");
-                capture.interfaces.push((u16_at(body, 0), String::from_utf8(name.1.clone()).unwrap()));
+                capture.interfaces.push((u16_at(body, 0), String::from_utf8(name.1.clone()).expect("UTF-8")));
             }
             6 => capture.packets.push(packet(body)),
             kind => panic!("block type {kind}"),
@@ -97,7 +97,7 @@ fn packet(body: &[u8]) -> Packet {
     assert_eq!(u32_at(body, 16) as usize, len, "nothing was cut off");
     let options = options(&body[20 + len.next_multiple_of(4)..]);
     let flags = options.iter().find(|(code, _)| *code == 2).map(|(_, value)| u32_at(value, 0));
-    let comments = options.iter().filter(|(code, _)| *code == 1).map(|(_, text)| String::from_utf8(text.clone()).unwrap());
+    let comments = options.iter().filter(|(code, _)| *code == 1).map(|(_, text)| String::from_utf8(text.clone()).expect("UTF-8"));
     Packet {
         interface: u32_at(body, 0) as usize,
         nanos: (u64::from(u32_at(body, 4)) << 32) | u64::from(u32_at(body, 8)),
@@ -128,7 +128,7 @@ fn sum(pieces: &[&[u8]]) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    u16::try_from(sum).unwrap()
+    u16::try_from(sum).expect("it fits")
 }
 
 /// Lengths and checksums of an IPv4 or IPv6 packet with TCP; ARP and ICMPv6 pass by.
@@ -152,7 +152,7 @@ fn check_packet(packet: &Packet, link_type: u16) {
     if ip[0] >> 4 == 6 && ip[6] != 6 {
         return;
     }
-    let len = u32::try_from(tcp.len()).unwrap().to_be_bytes();
+    let len = u32::try_from(tcp.len()).expect("it fits").to_be_bytes();
     assert_eq!(sum(&[addresses, &len, &[0, 6], tcp]), 0xffff, "the TCP checksum");
 }
 
@@ -162,7 +162,7 @@ fn histories(capture: &Capture) -> BTreeMap<String, Vec<String>> {
     for comment in capture.packets.iter().flat_map(|packet| &packet.comments) {
         let [local, remote, old, "->", new] = comment.split(' ').collect::<Vec<_>>()[..] else { continue };
         let history = histories.entry(format!("{local} {remote}")).or_insert_with(|| vec![old.to_owned()]);
-        assert_eq!(history.last().unwrap(), old, "each change begins where the last one ended");
+        assert_eq!(history.last().expect("one at least"), old, "each change begins where the last one ended");
         history.push(new.to_owned());
     }
     histories
@@ -176,7 +176,7 @@ async fn converse(server: &Stack, client: &Stack, address: &str, len: usize) -> 
     let listener = server.listen(address).await?;
     let mut stream = client.connect(listener.local_addr()?).await?;
     let (mut accepted, _) = listener.accept().await?;
-    let sent: Vec<u8> = (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    let sent: Vec<u8> = (0..len).map(|n| u8::try_from(n % 251).expect("it fits")).collect();
     let (mut there, mut back) = (Vec::new(), vec![0; len]);
     let ask = async {
         stream.write_all(&sent).await?;
