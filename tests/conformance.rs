@@ -28,6 +28,7 @@ macro_rules! topics {
 topics! {
     close,
     compliance,
+    cookies,
     delayed_ack,
     fast_retransmit,
     hardening,

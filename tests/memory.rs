@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use synfin::proto::wire::{Flags, Options, Segment, SeqNum};
 use synfin::proto::{
-    Checksum, Cidr, Config, Engine, Frame, FrameBytes, Instant, Link, Medium, Sink, SocketId, SocketOption, State, TxFrame, cut,
+    Checksum, Cidr, Config, Engine, Frame, FrameBytes, Instant, Link, Medium, Sink, SocketId, SocketOption, State, SynCookies, TxFrame, cut,
 };
 
 use crate::effort::count;
@@ -303,11 +303,19 @@ fn an_idle_connection_costs_less_than_a_kibibyte() {
     assert!(client <= 1024 && server <= 1024, "{client} bytes at the client, {server} at the server");
 }
 
+/// R4987-1.
 #[test]
 fn ten_thousand_spoofed_syns_leave_memory_flat() {
     let _alone = alone();
+    flood(SynCookies::Off);
+    flood(SynCookies::UnderPressure);
+}
+
+fn flood(syn_cookies: SynCookies) {
     let now = Instant::from_nanos(1_000_000_000);
-    let mut engine = Engine::new(Config::default(), [4; 32], now);
+    let mut config = Config::default();
+    config.syn_cookies = syn_cookies;
+    let mut engine = Engine::new(config, [4; 32], now);
     engine.set_link(now, Some(Link::new(Medium::Ip, 1500)));
     engine.add_address(now, "10.0.0.1/8".parse::<Cidr>().expect("a test sets this up"));
     let local: SocketAddr = "10.0.0.1:7".parse().expect("a test sets this up");
@@ -334,8 +342,24 @@ fn ten_thousand_spoofed_syns_leave_memory_flat() {
     assert!(growth <= 4096, "10,000 SYNs made memory grow by {growth} bytes");
     assert_eq!(half_open(&engine), capacity);
 
-    // A full cache refuses in silence, as documented; once the flood has timed out, a real connection is served.
-    assert!(syn(&mut engine, 50_000).is_none() && engine.stats().listen_drops >= 10_000);
+    let last_ack = |engine: &mut Engine, at: u32, answer: &[u8]| {
+        let (_, answer, _) = packet::parse(answer);
+        let source = SocketAddr::new(std::net::Ipv4Addr::from(0x0a01_0000 + at).into(), 1000);
+        let ack = Segment { seq: SeqNum(at + 1), ack: answer.seq + 1, flags: Flags::ACK, window: 1000, ..Segment::default() };
+        engine.receive(now, Frame::borrowed(&packet::packet(source, local, &ack, &[])));
+    };
+
+    // Without cookies a full cache refuses in silence; with them it serves during the flood.
+    let answer = syn(&mut engine, 50_001);
+    assert_eq!(answer.is_some(), syn_cookies == SynCookies::UnderPressure);
+    let [drops, cookies] = [engine.stats().listen_drops, engine.stats().syn_cookies_sent];
+    assert_eq!((drops >= 10_000, cookies >= 10_000), (answer.is_none(), answer.is_some()));
+    if let Some(answer) = answer {
+        last_ack(&mut engine, 50_001, &answer);
+        assert!(engine.accept(now, listener).is_ok());
+    }
+
+    // Once the flood has timed out, everybody is served as usual.
     let later = now + Duration::from_secs(60);
     while let Some(at) = engine.deadline().filter(|at| *at <= later) {
         engine.advance(at);
@@ -344,9 +368,6 @@ fn ten_thousand_spoofed_syns_leave_memory_flat() {
     }
     assert_eq!(half_open(&engine), 0);
     let answer = syn(&mut engine, 50_000).expect("a SYN,ACK");
-    let (_, answer, _) = packet::parse(&answer);
-    let source = SocketAddr::new(std::net::Ipv4Addr::from(0x0a01_0000 + 50_000).into(), 1000);
-    let ack = Segment { seq: SeqNum(50_001), ack: answer.seq + 1, flags: Flags::ACK, window: 1000, ..Segment::default() };
-    engine.receive(later, Frame::borrowed(&packet::packet(source, local, &ack, &[])));
+    last_ack(&mut engine, 50_000, &answer);
     assert!(engine.accept(later, listener).is_ok());
 }

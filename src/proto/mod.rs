@@ -26,7 +26,7 @@ pub use engine::stats::{DropReason, Stats};
 pub use engine::{Engine, Transmit, netstat, stats, trace};
 pub use link::{Checksum, Frame, FrameBytes, Link, MacAddress, Medium, Sink, TxFrame};
 pub use tcp::close::{AcceptError, CloseReason, ConnectError, ConnectedError, ListenError, RecvError, SendError, ShutdownError};
-pub use tcp::config::{BacklogPolicy, Config, CongestionControl, Keepalive};
+pub use tcp::config::{BacklogPolicy, Config, CongestionControl, Keepalive, SynCookies};
 pub use tcp::congestion;
 pub use tcp::context::Events;
 pub use tcp::info::Info;

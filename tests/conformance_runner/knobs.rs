@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use synfin::proto::{BacklogPolicy, Config, CongestionControl, Keepalive};
+use synfin::proto::{BacklogPolicy, Config, CongestionControl, Keepalive, SynCookies};
 
 use super::segment::number_of;
 
@@ -80,6 +80,9 @@ fn set_other(config: &mut Config, name: &str, value: &str) -> Result<(), String>
         ("user_timeout", _) => config.user_timeout = Some(duration(value)?),
         ("keepalive", _) => config.keepalive = Some(keepalive(value)?),
         ("backlog_policy", "reset") => config.backlog_policy = BacklogPolicy::Reset,
+        ("syn_cookies", "off") => config.syn_cookies = SynCookies::Off,
+        ("syn_cookies", "under-pressure") => config.syn_cookies = SynCookies::UnderPressure,
+        ("syn_cookies", "always") => config.syn_cookies = SynCookies::Always,
         ("congestion", "none") => config.congestion = CongestionControl::None,
         ("congestion", "reno") => config.congestion = CongestionControl::Reno,
         ("preset", "rfc") => *config = Config::rfc(),

@@ -208,7 +208,7 @@ impl Engine {
         } else if self.syn_cache.find(hash, &arrival.tuple).is_some() {
             self.receive_half_open(hash, &arrival, text);
         } else if let Some(listener) = self.listeners.find(arrival.tuple.local, arrival.tuple.local_port) {
-            self.receive_in_listen(listener, hash, &arrival);
+            self.receive_in_listen(listener, hash, &arrival, text);
         } else {
             self.stats.drops.count(DropReason::NoSocket);
             self.reset_stranger(&arrival);

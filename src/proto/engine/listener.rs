@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use super::demux::{Index, TupleHash};
-use crate::proto::BacklogPolicy;
 use crate::proto::wire::Address;
+use crate::proto::{BacklogPolicy, Instant};
 
 /// What names a listener for as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(crate) struct Listener {
     /// Established, not yet accepted; the oldest in front. Holds what the engine calls them by.
     accept_queue: VecDeque<u32>,
     counters: ListenerCounters,
+    /// When it last answered a SYN by a cookie.
+    cookie_sent_at: Option<Instant>,
     /// The engine's number for the socket.
     socket: Option<u32>,
     generation: u32,
@@ -107,9 +109,7 @@ impl Listener {
 
     /// A SYN that matches no half-open connection arrived.
     pub(crate) fn on_syn(&mut self) -> Admission {
-        // With a backlog of zero Linux lives on SYN cookies; one half-open connection at a time does here.
-        let half_open_max = if self.backlog == 0 { 1 } else { self.backlog };
-        let admission = if self.half_open >= half_open_max {
+        let admission = if self.is_syn_queue_full() {
             Admission::DropSynQueueFull
         } else if self.is_full() {
             self.counters.overflows += 1;
@@ -137,6 +137,22 @@ impl Listener {
     /// True from half of its backlog on, as in Linux: time to be less patient with those who do not answer.
     pub(crate) fn is_under_pressure(&self) -> bool {
         self.half_open.saturating_mul(2) > self.backlog.max(8)
+    }
+
+    /// True when it has as many half-open connections as its backlog. With a backlog of zero Linux lives on SYN cookies alone; here one
+    /// half-open connection comes first.
+    pub(crate) fn is_syn_queue_full(&self) -> bool {
+        self.half_open >= self.backlog.max(1)
+    }
+
+    /// A SYN for this listener was answered by a cookie.
+    pub(crate) const fn on_cookie(&mut self, now: Instant) {
+        self.cookie_sent_at = Some(now);
+    }
+
+    /// When that was last so.
+    pub(crate) const fn cookie_sent_at(&self) -> Option<Instant> {
+        self.cookie_sent_at
     }
 
     /// A half-open connection of this listener came to be.
@@ -172,7 +188,7 @@ impl Listener {
     }
 
     /// True when the accept queue takes no more: Linux's comparison, by which a backlog of n queues n + 1.
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.accept_queue.len() > self.backlog as usize
     }
 }
@@ -213,6 +229,7 @@ impl Listeners {
             half_open: 0,
             accept_queue: VecDeque::new(),
             counters: ListenerCounters::default(),
+            cookie_sent_at: None,
             socket: None,
             generation: self.generation,
         };

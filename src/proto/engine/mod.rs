@@ -14,6 +14,7 @@
 //! | `ingress`, `passive`, `settle` | a frame arrives; a SYN arrives; what follows from any change |
 //! | `egress`, `loopback`, `reply` | frames leave; frames to ourselves; answers without a socket |
 //! | `listener`, `time_wait`, `wheel` | the SYN cache and accept queues; resting 4-tuples; timers |
+//! | `cookies` | handshakes without a record, when the SYN cache has no room |
 //! | `isn`, `ports`, `limits` | initial sequence numbers; ephemeral ports; rates per source |
 //! | `route`, `neighbor`, `icmp` | where packets go; who is next to us; what routers say |
 //! | `stats`, `trace` | every counter; a record of frames and what they did, when asked for |
@@ -22,6 +23,7 @@
 
 mod calls;
 mod causes;
+mod cookies;
 mod demux;
 mod egress;
 mod icmp;
@@ -51,6 +53,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use self::cookies::Cookies;
 use self::demux::{Index, TupleHash};
 use self::isn::Isn;
 use self::listener::Listeners;
@@ -121,6 +124,7 @@ pub struct Engine {
     connections: Index,
     listeners: Listeners,
     syn_cache: SynCache,
+    cookies: Cookies,
     time_waits: TimeWait,
     wheel: Wheel,
     isn: Isn,
@@ -156,6 +160,7 @@ impl Engine {
             connections: Index::new(),
             listeners: Listeners::new(config.backlog_max, hash.clone()),
             syn_cache: SynCache::new(config.half_open_capacity, now),
+            cookies: Cookies::new(&secrets),
             time_waits: TimeWait::new(&config, hash.clone()),
             hash,
             wheel: Wheel::new(now),

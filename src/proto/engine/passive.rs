@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   SYN ──► admitted? ──► record in the SYN cache ──► SYN,ACK ──► ACK ──► room in the accept queue? ──► connection, listener readable
-//!             └─ no: dropped                             └─ nobody answers: sent again, then forgotten
+//!             └─ no: dropped, or a cookie                   └─ nobody answers: sent again, then forgotten
 //! ```
 
 use std::sync::Arc;
@@ -30,13 +30,14 @@ use crate::proto::wire::{Flags, Options, Segment, SeqNum, Timestamps, Tuple};
 
 impl Engine {
     /// RFC 9293 §3.10.7.2: RST, then ACK, then SYN.
-    pub(super) fn receive_in_listen(&mut self, listener: ListenerId, hash: u64, arrival: &Arrival) {
+    pub(super) fn receive_in_listen(&mut self, listener: ListenerId, hash: u64, arrival: &Arrival, text: Payload<'_>) {
         let flags = arrival.segment.flags;
         if flags.has(Flags::RST) {
             self.stats.drops.count(DropReason::Reset);
+        } else if flags.has(Flags::ACK | Flags::SYN) {
+            self.receive_stray_ack(arrival);
         } else if flags.has(Flags::ACK) {
-            self.stats.drops.count(DropReason::NoSocket);
-            self.reset_stranger(arrival);
+            self.receive_cookie(listener, hash, arrival, text);
         } else if flags.has(Flags::SYN | Flags::FIN) || !flags.has(Flags::SYN) {
             self.stats.drops.count(DropReason::IllegalFlags);
         } else {
@@ -44,9 +45,19 @@ impl Engine {
         }
     }
 
+    /// An acknowledgment that belongs to no handshake.
+    pub(super) fn receive_stray_ack(&mut self, arrival: &Arrival) {
+        self.stats.drops.count(DropReason::NoSocket);
+        self.reset_stranger(arrival);
+    }
+
     /// A SYN for a listener. `iss_min` is where the last connection on the 4-tuple left off.
     pub(super) fn receive_syn(&mut self, listener: ListenerId, hash: u64, arrival: &Arrival, iss_min: Option<SeqNum>) {
         self.stats.syns_in += 1;
+        // A cookie is no number that could stay ahead of the last connection's: its 4-tuple waits for a record, as in Linux.
+        if iss_min.is_none() && self.wants_cookie(listener, arrival) {
+            return self.send_cookie(listener, arrival);
+        }
         let Some(queue) = self.listeners.get_mut(listener) else { return };
         let dropped = match queue.on_syn() {
             Admission::Admit if self.syn_cache.is_full() => Some(DropReason::SynCacheFull),
@@ -70,7 +81,7 @@ impl Engine {
         }
     }
 
-    fn half_open(&self, listener: ListenerId, arrival: &Arrival, iss_min: Option<SeqNum>) -> HalfOpen {
+    pub(super) fn half_open(&self, listener: ListenerId, arrival: &Arrival, iss_min: Option<SeqNum>) -> HalfOpen {
         let Arrival { tuple, segment, .. } = arrival;
         let iss = self.isn.at(self.now, tuple);
         let timestamps = segment.options.timestamps.filter(|_| self.config.timestamps);
@@ -80,7 +91,7 @@ impl Engine {
             irs: segment.seq,
             ts_recent: timestamps.map_or(0, |timestamps| timestamps.value),
             listener,
-            created: self.now,
+            created: Some(self.now),
             negotiated: Negotiated::new(&self.config, self.accepted_options(listener).receive_buffer, &segment.options, tuple),
             timestamps: timestamps.is_some(),
             retransmits: 0,
@@ -88,7 +99,7 @@ impl Engine {
     }
 
     /// The options that a connection begins with which this listener accepts.
-    fn accepted_options(&self, listener: ListenerId) -> Arc<SocketOptions> {
+    pub(super) fn accepted_options(&self, listener: ListenerId) -> Arc<SocketOptions> {
         let set = self.listeners.get(listener).and_then(|listener| listener.socket()).and_then(|index| {
             match &self.sockets.get(index as usize)?.slot {
                 Slot::Listener(socket) => socket.options.as_ref(),
@@ -99,8 +110,13 @@ impl Engine {
     }
 
     fn send_syn_ack(&mut self, half_open: &HalfOpen, to: Option<MacAddress>) {
+        self.send_syn_ack_at(half_open, self.clock_value(&half_open.tuple), to);
+    }
+
+    /// Sends a SYN,ACK with this TSval.
+    pub(super) fn send_syn_ack_at(&mut self, half_open: &HalfOpen, clock: u32, to: Option<MacAddress>) {
         let options = self.accepted_options(half_open.listener);
-        let clock = Timestamps { value: self.clock_value(&half_open.tuple), echo: half_open.ts_recent };
+        let clock = Timestamps { value: clock, echo: half_open.ts_recent };
         let offered = Options {
             window_scale: half_open.negotiated.scales.map(|scales| scales.send),
             sack_permitted: half_open.negotiated.sack,
@@ -207,9 +223,14 @@ impl Engine {
                 return self.reset(arrival);
             }
         }
-        let Some(listener) = queue.socket() else { return };
         self.forget_half_open(key);
-        let connection = self.established(&half_open, &arrival.segment);
+        self.establish(&half_open, hash, arrival, text);
+    }
+
+    /// Makes the connection that a third segment completes, and queues it: there is room.
+    pub(super) fn establish(&mut self, half_open: &HalfOpen, hash: u64, arrival: &Arrival, text: Payload<'_>) {
+        let Some(listener) = self.listeners.get(half_open.listener).and_then(Listener::socket) else { return };
+        let connection = self.established(half_open, &arrival.segment);
         let way = self.way_to(half_open.tuple.remote);
         let id = self.insert(Owner::Queue(listener), way, Slot::Connection(Box::new(connection)));
         self.sockets[id.index as usize].traced = State::SynReceived;
@@ -232,7 +253,7 @@ impl Engine {
         let options = self.accepted_options(half_open.listener);
         let way = self.way_to(half_open.tuple.remote);
         let scale = half_open.negotiated.scales.map_or(0, |scales| scales.send);
-        let clock = Clock::new(self.isn.timestamp_offset(&half_open.tuple), half_open.ts_recent, half_open.created);
+        let clock = Clock::new(self.isn.timestamp_offset(&half_open.tuple), half_open.ts_recent, half_open.created.unwrap_or(self.now));
         let established = Established {
             tuple: half_open.tuple,
             iss: half_open.iss,
@@ -242,7 +263,7 @@ impl Engine {
             window: u32::from(segment.window) << scale,
             announced: u32::from(syn_window(options.receive_buffer)),
             clock: half_open.timestamps.then_some(clock),
-            rtt: (half_open.retransmits == 0).then(|| self.now - half_open.created),
+            rtt: half_open.created.filter(|_| half_open.retransmits == 0).map(|created| self.now - created),
             retransmits: u32::from(half_open.retransmits),
             options,
         };

@@ -200,6 +200,12 @@ pub struct Stats {
     pub syns_in: u64,
     /// SYN,ACKs sent again (`TCPSynRetrans`).
     pub syn_ack_retransmits: u64,
+    /// SYNs answered by a cookie (`SyncookiesSent`).
+    pub syn_cookies_sent: u64,
+    /// Cookies that came back (`SyncookiesRecv`).
+    pub syn_cookies_received: u64,
+    /// Acknowledgments that could have brought a cookie and brought none that is valid (`SyncookiesFailed`).
+    pub syn_cookies_failed: u64,
     /// Half-open connections given up.
     pub half_open_timeouts: u64,
     /// SYNs and last ACKs that found an accept queue full (`ListenOverflows`).

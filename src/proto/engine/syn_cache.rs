@@ -25,8 +25,8 @@ pub(crate) struct HalfOpen {
     pub(crate) ts_recent: u32,
     /// Whose handshake it is.
     pub(crate) listener: ListenerId,
-    /// When the SYN came.
-    pub(crate) created: Instant,
+    /// When the SYN came; a cookie does not say.
+    pub(crate) created: Option<Instant>,
     /// What both SYNs agree on.
     pub(crate) negotiated: Negotiated,
     /// Whether timestamps are in use (RFC 7323 §3).
@@ -222,7 +222,7 @@ mod tests {
             irs: SeqNum(2),
             ts_recent: 0,
             listener,
-            created: Instant::START,
+            created: Some(Instant::START),
             negotiated: Negotiated { mss: 1460, scales: None, sack: true },
             timestamps: true,
             retransmits: 0,

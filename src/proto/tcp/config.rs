@@ -28,6 +28,19 @@ pub enum BacklogPolicy {
     Reset,
 }
 
+/// When a SYN is answered without keeping anything: by a cookie (RFC 4987 §3.6, Linux's `tcp_syncookies`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SynCookies {
+    /// Never: a SYN without room for its record is dropped.
+    Off,
+    /// Linux's default: when the SYN cache, or the listener's share of it, is full.
+    #[default]
+    UnderPressure,
+    /// Always: for tests. Round trips and, without timestamps, window scaling and SACK are lost.
+    Always,
+}
+
 /// Keepalive: two people on a bad line who ask whether the other still hears them (RFC 9293 §3.8.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
@@ -91,6 +104,7 @@ impl Default for Keepalive {
 /// | `strict_ack` | ACKs from before the window are challenged | - | on | RFC 5961 §5 |
 /// | `challenge_ack_interval` | least time between challenge ACKs of a connection | time | 500 ms | `tcp_invalid_ratelimit` |
 /// | `half_open_capacity` | half-open connections of all listeners | count | 2,048 | `tcp_max_syn_backlog` |
+/// | `syn_cookies` | when SYNs are answered without keeping anything | - | under pressure | RFC 4987 §3.6, `tcp_syncookies` |
 /// | `backlog_max` | cap of every listener's backlog | count | 4,096 | `somaxconn` |
 /// | `backlog_policy` | what a full accept queue does | - | ignore | `tcp_abort_on_overflow` |
 /// | `reassembly_ranges` | ranges out of order per connection | count | 128 | - |
@@ -158,6 +172,7 @@ pub struct Config {
     pub strict_ack: bool,
     pub challenge_ack_interval: Duration,
     pub half_open_capacity: usize,
+    pub syn_cookies: SynCookies,
     pub backlog_max: u32,
     pub backlog_policy: BacklogPolicy,
     pub reassembly_ranges: usize,
@@ -215,6 +230,7 @@ impl Default for Config {
             strict_ack: true,
             challenge_ack_interval: Duration::from_millis(500),
             half_open_capacity: 2048,
+            syn_cookies: SynCookies::UnderPressure,
             backlog_max: 4096,
             backlog_policy: BacklogPolicy::Ignore,
             reassembly_ranges: 128,

@@ -10,11 +10,12 @@ use std::time::Duration;
 use synfin::proto::wire::ip::protocol;
 use synfin::proto::wire::tcp::HEADER_LEN_MAX;
 use synfin::proto::wire::{Address, Flags, IpHeader, OptionLayout, Segment, SeqNum, Sum, ip::HEADER_LEN_MAX as IP_HEADER_LEN_MAX};
-use synfin::proto::{DropReason, SocketId, State, TxFrame, netstat};
+use synfin::proto::{DropReason, SocketId, State, SynCookies, TxFrame, netstat};
 
 pub(super) fn play(stage: &mut Stage) -> io::Result<()> {
     let mut small_table = with_window(65_535);
     small_table.half_open_capacity = 8;
+    small_table.syn_cookies = SynCookies::Off;
     let mut world = World::new(stage, [with_window(65_535), small_table]);
     world.begin()?;
     world.headline("A listener on B, with room for 8 half-open connections (else it is 2048), and one honest connection.")?;
