@@ -141,22 +141,54 @@ fn perf_plays_each_role_on_its_loopback() {
 
 #[test]
 fn perf_speaks_between_processes() {
-    for (server, client) in [("sink", "source"), ("echo", "ping"), ("accept", "connect")] {
+    for (server, client) in PERF_PAIRS {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
-        let flags = ["--role", server, "--backend", "tokio", "--port", &port.to_string(), "--check"];
-        let child = example("perf").args(flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is built");
-        let remote = format!("127.0.0.1:{port}");
-        // A connection that ends without a byte is no error of an echo or a sink; an accept waits for one.
+        let child = perf_server(&["--role", server, "--backend", "tokio", "--port", &port.to_string(), "--check"]);
         retry(|| kernel_listens(port).then_some(()));
-        check_figures(
-            client,
-            "tokio",
-            &run("perf", &["--role", client, "--backend", "tokio", "--connect", &remote, "--seconds", "0.2", "--check"]),
-        );
-        let killed = Command::new("kill").arg(child.id().to_string()).status().expect("kill(1)");
-        assert!(killed.success());
-        check_figures(server, "tokio", &child.wait_with_output().expect("a child"));
+        let remote = format!("127.0.0.1:{port}");
+        let flags = ["--role", client, "--backend", "tokio", "--connect", &remote, "--seconds", "0.2", "--check"];
+        check_figures(client, "tokio", &run("perf", &flags));
+        check_figures(server, "tokio", &terminate(child));
     }
+}
+
+#[test]
+fn perf_measures_ours_against_the_kernel() {
+    on_a_veth("perf_measures_ours_against_the_kernel", || {
+        let ours = ["--check", "--interface", "syn1", "--address", "10.9.0.2/24"];
+        for backend in ["synfin", "runtime"] {
+            for (server, client) in PERF_PAIRS {
+                let child = perf_server(&["--role", server, "--backend", "tokio", "--port", "4008", "--check"]);
+                retry(|| kernel_listens(4008).then_some(()));
+                let role = ["--role", client, "--backend", backend, "--connect", "10.9.0.1:4008", "--seconds", "0.2"];
+                check_figures(client, backend, &run("perf", &[&role[..], &ours].concat()));
+                check_figures(server, "tokio", &terminate(child));
+            }
+            for (server, client) in &PERF_PAIRS[..2] {
+                let role = ["--role", server, "--backend", backend, "--port", "4009"];
+                let child = perf_server(&[&role[..], &ours].concat());
+                // To a sink and an echo, a connection without a byte is no error.
+                drop(retry(|| TcpStream::connect("10.9.0.2:4009").ok()));
+                let flags = ["--role", client, "--backend", "tokio", "--connect", "10.9.0.2:4009", "--seconds", "0.2", "--check"];
+                check_figures(client, "tokio", &run("perf", &flags));
+                check_figures(server, backend, &terminate(child));
+            }
+        }
+    });
+}
+
+/// Who speaks with whom; the last server wants a byte of every connection.
+const PERF_PAIRS: [(&str, &str); 3] = [("sink", "source"), ("echo", "ping"), ("accept", "connect")];
+
+fn perf_server(flags: &[&str]) -> Child {
+    example("perf").args(flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is built")
+}
+
+/// Sends SIGTERM, after which an example says what it has to say.
+fn terminate(child: Child) -> Output {
+    let killed = Command::new("kill").arg(child.id().to_string()).status().expect("kill(1)");
+    assert!(killed.success());
+    child.wait_with_output().expect("a child")
 }
 
 /// Whether a socket listens on `port`, by the kernel's own list: state 0A.

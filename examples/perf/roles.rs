@@ -16,11 +16,12 @@ use crate::tally::{Pattern, Tally};
 /// Plays the role, and its counterpart where nobody else can, until the time is over or the process is asked to end.
 pub(crate) async fn run(place: Place, options: Arc<Options>, tally: Arc<Tally>) -> io::Result<()> {
     let asked_to_end = signal::asked_to_end()?;
-    let role = pin!(play(Arc::new(Work::new(place.clone(), Arc::clone(&options), tally, options.role))));
+    let role = pin!(play(Arc::new(Work::new(place.clone(), Arc::clone(&options), Arc::clone(&tally), options.role))));
     // An error of `select` is a thread that cannot wait for signals; the measurement goes on by the clock.
     if let Either::Left((result, _)) = select(role, asked_to_end).await {
         result?;
     }
+    tally.end();
     if options.is_on_network() {
         place.shutdown(GOODBYE).await;
     }

@@ -1,7 +1,7 @@
 //! What is counted, the pattern, and the line of JSON.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ pub(crate) struct Tally {
     bytes: AtomicU64,
     ops: AtomicU64,
     errors: AtomicU64,
+    over: AtomicBool,
     latency: Mutex<Histogram<u64>>,
 }
 
@@ -30,6 +31,7 @@ impl Default for Tally {
             bytes: AtomicU64::new(0),
             ops: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            over: AtomicBool::new(false),
             latency: Mutex::new(Histogram::new_with_bounds(1, NANOSECONDS_MAX, 3).expect("the bounds are in order")),
         }
     }
@@ -60,8 +62,16 @@ impl Tally {
         self.latency.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(nanoseconds(latency));
     }
 
+    /// The measurement is over: what fails from now on is the end itself.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
     /// Counts an error; the first is told.
     pub(crate) fn count_error(&self, what: &str, error: &io::Error) {
+        if self.over.load(Ordering::Relaxed) {
+            return;
+        }
         if self.errors.fetch_add(1, Ordering::Relaxed) == 0 {
             eprintln!("{what}: {error}");
         }
