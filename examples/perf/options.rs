@@ -124,7 +124,7 @@ impl Options {
                 Long("port") => port = named("--port", &parser.value()?)?,
                 Long("busy-poll") => pace = Pace::Busy,
                 Long("check") => checking = Checking::Pattern,
-                Long(name @ ("interface" | "address" | "gateway")) => {
+                Long(name @ ("interface" | "address" | "gateway" | "capture")) => {
                     shared.push(format!("--{name}").into());
                     shared.push(parser.value()?);
                 }
