@@ -37,6 +37,7 @@ topics! {
     mss,
     nagle,
     open,
+    path_mtu,
     persist,
     reassembly,
     reset,

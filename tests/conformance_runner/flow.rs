@@ -154,6 +154,11 @@ impl Flow {
         self.ours.relative(number)
     }
 
+    /// The same the other way round.
+    pub(crate) fn our_absolute(&self, number: i64) -> SeqNum {
+        self.ours.absolute(number)
+    }
+
     /// One of the peer's numbers, as scripts count it.
     pub(crate) fn peer_number(&self, number: SeqNum) -> i64 {
         self.peer.relative(number)

@@ -39,7 +39,7 @@ pub(crate) fn mutations(script: &Script) -> Vec<(String, Script)> {
                 changed.answer = falsified(&call.answer);
                 push("another answer".to_owned(), Step::Call(changed), line.after);
             }
-            Step::Receive(_) => {}
+            Step::Receive(_) | Step::Report(_) => {}
         }
     }
     mutations

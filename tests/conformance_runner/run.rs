@@ -70,6 +70,11 @@ impl Player {
                 self.world.receive(words);
                 self.happened.push(format!("< {words}"));
             }
+            Step::Report(report) => {
+                self.expect_silence()?;
+                self.world.report(report);
+                self.happened.push("< icmp".to_owned());
+            }
             Step::Call(call) => {
                 self.expect_silence()?;
                 let answer = call.make(&mut self.world);

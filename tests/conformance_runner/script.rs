@@ -7,6 +7,7 @@ use synfin::proto::Config;
 use super::call::{self, Call};
 use super::fact::{self, Fact};
 use super::host::Family;
+use super::icmp::{self, Report};
 use super::segment::{self, Words};
 use super::{knobs, macros};
 
@@ -41,6 +42,8 @@ pub(crate) enum Step {
     Check(Vec<Fact>),
     /// `<`
     Receive(Words),
+    /// `< icmp`
+    Report(Report),
     /// `>`
     Send(Words),
 }
@@ -93,6 +96,7 @@ impl Line {
         let (kind, rest) = rest.split_at_checked(1).ok_or("a line needs one of < > ! =")?;
         let words: Vec<&str> = rest.split_whitespace().collect();
         let step = match kind {
+            "<" if words.first() == Some(&"icmp") => Step::Report(icmp::parse(&words[1..])?),
             "<" => Step::Receive(segment::parse(&words)?),
             ">" => Step::Send(segment::parse(&words)?),
             "!" => Step::Call(call::parse(&words)?),

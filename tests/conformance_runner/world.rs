@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use synfin::proto::wire::SeqNum;
-use synfin::proto::{Config, SocketId};
+use synfin::proto::{Config, Frame, SocketId};
 
 use super::flow::Flow;
 use super::host::{Family, Host, Packet};
+use super::icmp::Report;
 use super::segment::{Route, Words};
 
 /// See the module's text.
@@ -43,6 +44,13 @@ impl World {
     pub(crate) fn receive(&mut self, words: &Words) {
         let packet = self.flow(ports_of(words.route)).packet(words);
         self.host.receive(&packet);
+    }
+
+    /// A router reports.
+    pub(crate) fn report(&mut self, report: &Report) {
+        let seq = self.flow(Ports { ours: OUR_PORT, peer: PEER_PORT }).our_absolute(report.seq);
+        let packet = report.packet(self.host.family, seq);
+        self.host.engine.receive(self.host.now, Frame::borrowed(&packet));
     }
 
     /// In a script's words, what the engine sent and what the script expects instead, both complete.

@@ -144,6 +144,7 @@ impl Engine {
                 return false;
             }
         };
+        self.refresh_path(index, way);
         let mut frame = TxFrame::new();
         let (sockets, mut cx) = self.split();
         let (segment, tuple, options, deadline) = match &mut sockets[index as usize].slot {

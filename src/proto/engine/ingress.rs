@@ -365,6 +365,12 @@ impl Engine {
     fn receive_error(&mut self, report: &ErrorReport) {
         let hash = self.hash.hash(&report.quoted);
         let found = self.find_connection(hash, &report.quoted);
+        if let (Some(index), ErrorKind::PacketTooBig { mtu }) = (found, report.kind) {
+            if self.receive_too_big(index, report, mtu) == Credit::Refused {
+                self.stats.drops.count(DropReason::BadIcmp);
+            }
+            return;
+        }
         let credit = match found.map(|index| (index, &mut self.sockets[index as usize].slot)) {
             Some((index, Slot::Opening(opening))) if opening.iss() == report.seq => {
                 if let Some(reason) = reason_of(report.kind).filter(|_| report.kind != ErrorKind::TimeExceeded) {

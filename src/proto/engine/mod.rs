@@ -16,7 +16,7 @@
 //! | `listener`, `time_wait`, `wheel` | the SYN cache and accept queues; resting 4-tuples; timers |
 //! | `cookies` | handshakes without a record, when the SYN cache has no room |
 //! | `isn`, `ports`, `limits` | initial sequence numbers; ephemeral ports; rates per source |
-//! | `route`, `neighbor`, `icmp` | where packets go; who is next to us; what routers say |
+//! | `route`, `neighbor`, `icmp`, `path_mtu` | where packets go; who is next to us; what routers say; how long packets may be |
 //! | `stats`, `trace` | every counter; a record of frames and what they did, when asked for |
 //!
 //! It must not know: threads, wakers, sockets of an operating system, what time it is.
@@ -36,6 +36,7 @@ mod neighbor;
 pub mod netstat;
 mod options;
 mod passive;
+mod path_mtu;
 mod ports;
 mod reply;
 pub(crate) mod route;
@@ -58,6 +59,7 @@ use self::demux::{Index, TupleHash};
 use self::isn::Isn;
 use self::listener::Listeners;
 use self::neighbor::Cache as Neighbors;
+use self::path_mtu::PathMtus;
 use self::ports::Ports;
 use self::reply::Replies;
 use self::route::{Addition, Cidr, Routes};
@@ -118,6 +120,7 @@ pub struct Engine {
     link: Option<Link>,
     routes: Routes,
     neighbors: Neighbors,
+    path_mtus: PathMtus,
     sockets: Slab<Entry>,
     next_generation: u32,
     hash: TupleHash,
@@ -155,6 +158,7 @@ impl Engine {
             link: None,
             routes: Routes::default(),
             neighbors: Neighbors::new(secrets.table_hash("neighbors"), config.neighbor_timeout, config.neighbor_tries),
+            path_mtus: PathMtus::new(secrets.table_hash("path MTUs")),
             sockets: Slab::new(),
             next_generation: 0,
             connections: Index::new(),
@@ -335,7 +339,8 @@ impl Engine {
         let segments = if remote.is_v4() { link.segments_v4 } else { link.segments_v6 };
         let ethernet = if matches!(link.medium, Medium::Ethernet(_)) { ETHERNET } else { 0 };
         let super_len = if segments { u32::from(u16::MAX - header - ethernet) } else { 0 };
-        Path { mss: link.mtu.max(MTU_MIN).saturating_sub(header), super_len }
+        let mtu = self.path_mtus.of(self.now, remote).map_or(link.mtu, |known| known.min(link.mtu));
+        Path { mss: mtu.max(MTU_MIN).saturating_sub(header), super_len }
     }
 }
 

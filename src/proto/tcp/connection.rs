@@ -370,11 +370,24 @@ impl Connection {
 
     /// A router reports that the segment at `seq` did not arrive. It counts only if that is in flight, and ends nothing (RFC 5927 §4.1, §5.2).
     pub(crate) fn on_soft_error(&mut self, seq: SeqNum, reason: CloseReason) -> Credit {
-        if seq < self.snd.una || self.snd.nxt <= seq {
+        if !self.is_in_flight(seq) {
             return Credit::Refused;
         }
         self.soft_error = Some(reason);
         Credit::Given
+    }
+
+    /// True if a segment that begins at `seq` is unacknowledged.
+    pub(crate) fn is_in_flight(&self, seq: SeqNum) -> bool {
+        self.snd.una <= seq && seq < self.snd.nxt
+    }
+
+    /// The path carries less than was sent: what is too long for it goes again in smaller segments. That is no sign of congestion, so the
+    /// window stays (RFC 1191 §6.4, RFC 8201 §5.4).
+    pub(crate) fn on_too_big(&mut self, now: Instant, path: Path) {
+        self.set_path(path);
+        self.recovery.on_too_big(u32::from(self.segment_len_max()), self.snd.nxt);
+        self.restart_retransmission(now);
     }
 
     /// Replaces the congestion controller.

@@ -17,6 +17,9 @@ use super::tuple::{Address, Tuple};
 /// The length of the header of an echo message, in bytes.
 pub const ECHO_HEADER_LEN: usize = 8;
 
+/// What an IPv6 header does not count of its packet's length, in bytes (RFC 8200 §3).
+const IPV6_HEADER_LEN: u16 = 40;
+
 /// A message as values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
@@ -50,6 +53,8 @@ pub struct ErrorReport {
     pub quoted: Tuple,
     /// The segment's sequence number.
     pub seq: SeqNum,
+    /// The length of the quoted packet in bytes, as its IP header tells it.
+    pub packet_len: u16,
 }
 
 /// The reasons, with what a connection in SYN-SENT makes of them on Linux. In synchronised states all of them are soft.
@@ -127,8 +132,8 @@ impl<'a> Message<'a> {
             (TYPE_PARAMETER_PROBLEM, _) => ErrorKind::ParameterProblem,
             _ => return Ok(Self::Other),
         };
-        let (quoted, seq) = quotation_v4(&bytes[ECHO_HEADER_LEN..]).ok_or(IcmpError::BadQuotation)?;
-        report(header, kind, quoted, seq)
+        let quotation = quotation_v4(&bytes[ECHO_HEADER_LEN..]).ok_or(IcmpError::BadQuotation)?;
+        report(header, kind, quotation)
     }
 
     fn parse_v6(header: &IpHeader, bytes: &'a [u8]) -> Result<Self, IcmpError> {
@@ -156,8 +161,8 @@ impl<'a> Message<'a> {
             (TYPE_PARAMETER_PROBLEM, _) => ErrorKind::ParameterProblem,
             _ => return Ok(Self::Other),
         };
-        let (quoted, seq) = quotation_v6(&bytes[ECHO_HEADER_LEN..]).ok_or(IcmpError::BadQuotation)?;
-        report(header, kind, quoted, seq)
+        let quotation = quotation_v6(&bytes[ECHO_HEADER_LEN..]).ok_or(IcmpError::BadQuotation)?;
+        report(header, kind, quotation)
     }
 
     fn echo(identity: [u8; 4], bytes: &'a [u8]) -> Self {
@@ -226,33 +231,38 @@ const fn unreachable_v6(code: u8) -> Option<ErrorKind> {
     }
 }
 
-fn report<'a>(header: &IpHeader, kind: ErrorKind, quoted: Tuple, seq: SeqNum) -> Result<Message<'a>, IcmpError> {
+/// The connection, sequence number and length of a packet that is quoted.
+type Quotation = (Tuple, SeqNum, u16);
+
+fn report<'a>(header: &IpHeader, kind: ErrorKind, (quoted, seq, packet_len): Quotation) -> Result<Message<'a>, IcmpError> {
     if quoted.local != header.destination {
         return Err(IcmpError::BadQuotation);
     }
-    Ok(Message::Error(ErrorReport { kind, quoted, seq }))
+    Ok(Message::Error(ErrorReport { kind, quoted, seq, packet_len }))
 }
 
-/// The connection and sequence number of a quoted IPv4 packet, which is cut after 8 bytes of TCP or later.
-fn quotation_v4(quotation: &[u8]) -> Option<(Tuple, SeqNum)> {
+/// What is told by a quoted IPv4 packet, which is cut after 8 bytes of TCP or later.
+fn quotation_v4(quotation: &[u8]) -> Option<Quotation> {
     let header = Ipv4HeaderSlice::from_slice(quotation).ok()?;
     if header.protocol().0 != protocol::TCP || header.fragments_offset().value() != 0 {
         return None;
     }
     let source = Address::new(IpAddr::V4(header.source_addr()));
     let destination = Address::new(IpAddr::V4(header.destination_addr()));
-    quoted_segment(source, destination, &quotation[header.slice().len()..])
+    let (tuple, seq) = quoted_segment(source, destination, &quotation[header.slice().len()..])?;
+    Some((tuple, seq, header.total_len()))
 }
 
 /// The same of a quoted IPv6 packet. This host sends no extension headers, so that a quotation with one is none of its packets.
-fn quotation_v6(quotation: &[u8]) -> Option<(Tuple, SeqNum)> {
+fn quotation_v6(quotation: &[u8]) -> Option<Quotation> {
     let header = Ipv6HeaderSlice::from_slice(quotation).ok()?;
     let source = Address::new(IpAddr::V6(header.source_addr()));
     let destination = Address::new(IpAddr::V6(header.destination_addr()));
     if header.next_header().0 != protocol::TCP || source.is_v4() || destination.is_v4() {
         return None;
     }
-    quoted_segment(source, destination, &quotation[header.slice().len()..])
+    let (tuple, seq) = quoted_segment(source, destination, &quotation[header.slice().len()..])?;
+    Some((tuple, seq, header.payload_length().saturating_add(IPV6_HEADER_LEN)))
 }
 
 fn quoted_segment(source: Address, destination: Address, segment: &[u8]) -> Option<(Tuple, SeqNum)> {

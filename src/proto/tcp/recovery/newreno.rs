@@ -2,7 +2,7 @@
 //!
 //! With SACK the receiver tells where the first hole ends, so the whole hole is sent again at once; without it one segment at a time.
 
-use super::{Recovery, Resent};
+use super::{Fate, Recovery, Resent};
 use crate::proto::wire::SeqNum;
 
 /// Where loss recovery stands.
@@ -107,6 +107,24 @@ impl Recovery {
         self.phase = Phase::Timeout { until: nxt };
         self.recover = nxt;
         self.duplicates = 0;
+    }
+
+    /// Whatever was sent in more than `len` bytes at once did not pass: it is sent again. The duplicates that shorter segments behind it
+    /// cause are expected and begin nothing, as after a time-out; a recovery under way goes on.
+    pub(crate) fn on_too_big(&mut self, len: u32, nxt: SeqNum) {
+        for record in self.records.iter_mut().filter(|record| record.fate != Fate::Lost && record.end - record.start > len) {
+            record.fate = Fate::Lost;
+            self.lost_bytes += record.end - record.start;
+        }
+        if self.lost_bytes == 0 {
+            return;
+        }
+        self.must_resend = true;
+        if !matches!(self.phase, Phase::Fast { .. }) {
+            self.phase = Phase::Timeout { until: nxt };
+            self.recover = nxt;
+            self.duplicates = 0;
+        }
     }
 }
 
