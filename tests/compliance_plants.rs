@@ -19,6 +19,7 @@ mod conformance_runner {
     pub(crate) mod fact;
     pub(crate) mod flow;
     pub(crate) mod host;
+    pub(crate) mod icmp;
     pub(crate) mod knobs;
     pub(crate) mod macros;
     pub(crate) mod run;
