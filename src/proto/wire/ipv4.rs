@@ -149,6 +149,18 @@ mod tests {
         parse(&seal(packet, 0))
     }
 
+    /// RPMTU-1.
+    #[test]
+    fn every_packet_forbids_its_fragmentation() {
+        let host = |last| address(Ipv4Addr::new(10, 9, 0, last));
+        let header = IpHeader { source: host(1), destination: host(2), protocol: 6, hop_limit: 64, traffic_class: 0 };
+        for payload_len in [0, 20, 1480, 65_515] {
+            let mut out = [0; HEADER_LEN];
+            emit(&header, payload_len, &mut out);
+            assert_eq!(out[6..8], [0x40, 0], "DF, no offset, no more fragments");
+        }
+    }
+
     #[test]
     fn every_lie_has_a_name() {
         assert_eq!(planted(|_| ()), Ok((HEADER, 20..60)));
