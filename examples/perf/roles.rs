@@ -146,13 +146,12 @@ async fn answer(work: &Work, mut stream: Stream) -> io::Result<()> {
 /// Runs the tasks of a client to their end, or reports those that have none.
 async fn call(work: Arc<Work>, remote: SocketAddr) {
     let count = if work.role == Role::Connect { work.options.inflight } else { work.options.streams };
-    let deadline = Instant::now() + work.options.turn();
     let tasks = (0..count).map(|_| {
         let own = Arc::clone(&work);
         work.place.spawn(async move {
             let result = match own.role {
-                Role::Connect => open_many(&own, remote, deadline).await,
-                _ => talk(&own, remote, deadline).await,
+                Role::Connect => open_many(&own, remote).await,
+                _ => talk(&own, remote).await,
             };
             own.note(result);
         })
@@ -165,14 +164,15 @@ async fn call(work: Arc<Work>, remote: SocketAddr) {
     }
 }
 
-/// One stream of a source or of a ping.
-async fn talk(work: &Work, remote: SocketAddr, deadline: Instant) -> io::Result<()> {
+/// One stream of a source or of a ping. Its time runs from its opening: the first may have had to wait for a neighbour.
+async fn talk(work: &Work, remote: SocketAddr) -> io::Result<()> {
     let mut stream = work.place.connect(remote).await?;
     stream.set_nodelay()?;
     let (size, mut offset) = (work.options.size(work.role), 0);
     let mut buffer = vec![0; if work.role == Role::Ping { size } else { 0 }];
     work.tally.mark();
     let mut now = Instant::now();
+    let deadline = now + work.options.turn();
     while now < deadline {
         let piece = work.pattern.at(offset, size);
         if work.role == Role::Ping {
@@ -197,9 +197,9 @@ async fn talk(work: &Work, remote: SocketAddr, deadline: Instant) -> io::Result<
 }
 
 /// Connection after connection. The first error ends it, since nobody may be there; later ones are counted.
-async fn open_many(work: &Work, remote: SocketAddr, deadline: Instant) -> io::Result<()> {
-    work.tally.mark();
+async fn open_many(work: &Work, remote: SocketAddr) -> io::Result<()> {
     open(work, remote).await?;
+    let deadline = Instant::now() + work.options.turn();
     while Instant::now() < deadline {
         if let Err(error) = open(work, remote).await {
             work.note(Err(error));
