@@ -3,7 +3,7 @@
 //! A stack answers for addresses of its own. Where the kernel owns one too, both answer, and the kernel's RST ends every connection; where
 //! the kernel forwards, it sends packets for the stack's address back to the network.
 
-use super::sys::interfaces;
+use super::sys::{interfaces, user};
 use std::net::IpAddr;
 use std::{fs, io};
 
@@ -21,6 +21,11 @@ use std::{fs, io};
 pub fn owner_of(address: IpAddr) -> io::Result<Option<String>> {
     let owner = interfaces::entries()?.into_iter().find(|entry| entry.address == Some(address));
     Ok(owner.map(|entry| entry.name))
+}
+
+/// The effective user of this process, as its user namespace numbers it.
+pub(crate) fn effective_user() -> u32 {
+    user::effective_user()
 }
 
 /// Refuses an address that the kernel owns, with the reason and the remedy.

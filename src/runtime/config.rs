@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::Stack;
 use super::capture::{self, Capture};
 use super::clock::Clock;
+use super::control;
 use super::driver::{self, Pace};
 use super::executor::Runtime;
 use super::poller::Poller;
@@ -42,6 +43,7 @@ struct Parts {
     kernel_addresses: KernelAddresses,
     capture: Option<PathBuf>,
     capture_size: Option<u64>,
+    control: bool,
 }
 
 /// What to do about an address that the kernel answers for as well.
@@ -144,16 +146,25 @@ impl Builder {
         self
     }
 
+    /// Lets `synfin netstat`, run by the same user, see this stack's sockets from another terminal; off unless `SYNFIN_CONTROL=1` is in the
+    /// environment. See [`control`](super::control).
+    pub fn control(mut self, control: bool) -> Self {
+        self.parts.control = control;
+        self
+    }
+
     /// Starts the stack and its thread, `synfin-io`.
     ///
     /// # Errors
     /// `InvalidInput` for a text that is no address, a link without an address, or an interface together with a device; `AddrInUse` for an
-    /// address that the kernel owns; `PermissionDenied` and others from opening the interface; what creating a capture's file gives, with its path; whatever starting a thread gives.
+    /// address that the kernel owns; `PermissionDenied` and others from opening the interface; what creating a capture's file gives, with its
+    /// path; whatever starting a thread gives; with [`control`](Self::control), those of [`control::directory`](super::control::directory).
     pub fn start(self) -> io::Result<Stack> {
         let pace = self.parts.pace;
         let spinning = if pace == Pace::Busy || cores() < 2 { Spinning::Off } else { Spinning::Adaptive };
+        let is_controlled = self.parts.control;
         let (shard, poller) = self.parts.assemble(Driving::Thread(spinning))?;
-        let stack = Stack::new(Arc::clone(&shard));
+        let stack = Stack::new(Arc::clone(&shard), control::serve(&shard, is_controlled)?);
         driver::spawn(shard, poller, pace)?;
         Ok(stack)
     }
@@ -221,14 +232,22 @@ impl RuntimeBuilder {
         self
     }
 
+    /// See [`Builder::control`]; its thread is the only one that a runtime starts.
+    pub fn control(mut self, control: bool) -> Self {
+        self.parts.control = control;
+        self
+    }
+
     /// Puts the runtime together; no thread is started.
     ///
     /// # Errors
     /// As [`Builder::start`], but for the thread.
     pub fn build(self) -> io::Result<Runtime> {
         let pace = self.parts.pace;
+        let is_controlled = self.parts.control;
         let (shard, poller) = self.parts.assemble(Driving::Runtime)?;
-        Ok(Runtime::new(Stack::new(shard), poller, pace))
+        let control = control::serve(&shard, is_controlled)?;
+        Ok(Runtime::new(Stack::new(shard, control), poller, pace))
     }
 }
 
@@ -276,7 +295,7 @@ impl Parts {
 
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { interface, device, addresses, gateways, config: _, pace, kernel_addresses, capture, capture_size } = self;
+        let Self { interface, device, addresses, gateways, config: _, pace, kernel_addresses, capture, capture_size, control } = self;
         f.debug_struct("Parts")
             .field("interface", interface)
             .field("device", &device.is_some())
@@ -286,6 +305,7 @@ impl std::fmt::Debug for Parts {
             .field("kernel_addresses", kernel_addresses)
             .field("capture", capture)
             .field("capture_size", capture_size)
+            .field("control", control)
             .finish_non_exhaustive()
     }
 }

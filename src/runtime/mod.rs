@@ -10,6 +10,7 @@
 //! | `executor` | [`Runtime`]: tasks, timers, engine and device on one thread |
 //! | `config` | the builders |
 //! | `capture` | frames into a pcapng file |
+//! | [`control`] | the table of sockets for another process |
 //! | `current` | which stack a call without a stack means |
 //! | `socket` | the handle that `net` builds its streams on |
 //! | [`time`] | sleeping |
@@ -34,6 +35,7 @@ use sync::Arc;
 mod capture;
 mod clock;
 mod config;
+pub mod control;
 mod counters;
 mod current;
 mod driver;
@@ -166,8 +168,8 @@ impl Stack {
         Ok(())
     }
 
-    fn new(shard: Arc<Shard>) -> Self {
-        Self { anchor: Arc::new(Anchor { shard }) }
+    fn new(shard: Arc<Shard>, control: Option<control::Server>) -> Self {
+        Self { anchor: Arc::new(Anchor { shard, _control: control }) }
     }
 
     pub(crate) fn shard(&self) -> &Shard {
@@ -207,6 +209,8 @@ impl fmt::Debug for Stack {
 #[derive(Debug)]
 struct Anchor {
     shard: Arc<Shard>,
+    /// Answers until the last handle goes.
+    _control: Option<control::Server>,
 }
 
 impl Drop for Anchor {

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::{Arc, Weak};
 
 /// The stack is gone: shut down, or a panic under its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //! | [`option`] | socket options as integers |
 //! | [`sockaddr`] | binding to an interface |
 //! | [`tuntap`] | settings of a TUN/TAP descriptor, and its frames into fresh memory |
+//! | [`user`] | who this process is |
 //!
 //! Each function is safe to call with any argument: the argument for each block stands above it and rests only on what the function itself
 //! has made, on its parameters' types and on documented behaviour of Linux. Nothing here keeps state.
@@ -21,6 +22,7 @@ pub(super) mod namespace;
 pub(super) mod option;
 pub(super) mod sockaddr;
 pub(super) mod tuntap;
+pub(super) mod user;
 
 use std::io;
 

@@ -5,6 +5,7 @@
 
 use super::check;
 use super::ioctl::Request;
+use super::user::effective_user;
 use socket2::{Domain, Socket, Type};
 use std::ffi::CStr;
 use std::io;
@@ -14,9 +15,8 @@ use std::process::Command;
 
 /// Makes the child of `command` begin in new namespaces, in which it is root and the loopback is up. It dies with the thread that starts it.
 pub(in crate::device) fn enter_on_exec(command: &mut Command) {
+    let user = effective_user();
     // SAFETY: the call takes nothing, always succeeds and touches no memory.
-    let user = unsafe { libc::geteuid() };
-    // SAFETY: as above.
     let group = unsafe { libc::getegid() };
     let maps = Maps { user: format!("0 {user} 1").into_bytes(), group: format!("0 {group} 1").into_bytes() };
     let Some(loopback) = Request::new("lo") else { return };
