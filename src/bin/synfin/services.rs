@@ -197,7 +197,7 @@ mod tests {
     fn the_answer_to_head_has_no_body_and_its_length() {
         let peer = SocketAddr::from(([10, 9, 0, 1], 40_000));
         let text = answer(&Request { method: "HEAD", target: "/", after: After::Close }, peer);
-        assert!(text.contains("Content-Length: 54\r\n") && text.ends_with("close\r\n\r\n"), "{text}");
+        assert!(text.contains("Content-Length: 49\r\n") && text.ends_with("close\r\n\r\n"), "{text}");
     }
 
     #[test]
