@@ -15,7 +15,7 @@ mod seeds;
 use std::time::Duration;
 
 use synfin::proto::wire::{Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
-use synfin::proto::{Checksum, Config, DropReason, SocketId, State, SynCookies};
+use synfin::proto::{Checksum, Config, DropReason, SocketId, State};
 
 use crate::effort::count;
 use crate::peer::{Connection, HOST, PEER, Peer};
@@ -261,47 +261,6 @@ fn a_syn_is_answered_four_times_at_most() {
     assert!(more.len() <= 3, "{} more SYN,ACKs", more.len());
     assert!(more.iter().all(|(said, text)| said.flags == Flags::SYN | Flags::ACK && text.is_empty()));
     assert!(peer.engine.netstat(peer.now).iter().all(|row| row.state == State::Listen), "the half-open connection is forgotten");
-}
-
-/// R4987-1.
-#[test]
-fn a_newcomer_is_served_while_forged_syns_fill_the_cache() {
-    let mut config = Config::default();
-    config.half_open_capacity = 8;
-    let mut peer = Peer::new(&config);
-    for port in 1..1000 {
-        peer.half_open(port, SeqNum(u32::from(port)), modern());
-    }
-    let connection = peer.open(40_000, SeqNum(5), modern());
-    let info = peer.engine.info(connection.socket.expect("accepted")).expect("it lives");
-    assert_eq!((info.send_scale, info.sack, info.timestamps, info.peer_mss), (Some(7), true, true, 1460));
-    let stats = peer.engine.stats();
-    assert_eq!((stats.syn_cookies_sent, stats.syn_cookies_received, stats.syn_cookies_failed), (999 - 8 + 1, 1, 0));
-    assert_eq!(peer.engine.netstat(peer.now).iter().filter(|row| row.state == State::SynReceived).count(), 8);
-}
-
-/// R4987-4.
-#[test]
-fn acknowledgments_at_random_open_nothing() {
-    let guesses = count(1 << 20, 1 << 24);
-    for syn_cookies in [SynCookies::Off, SynCookies::UnderPressure, SynCookies::Always] {
-        let mut config = Config::default();
-        config.syn_cookies = syn_cookies;
-        let mut peer = Peer::new(&config);
-        let mut rng = Rng::new(7);
-        let number = |rng: &mut Rng| u32::try_from(rng.below(1 << 32)).expect("32 bits");
-        let mut guess = peer.half_open(40_000, SeqNum(1), modern());
-        guess.timestamps = None;
-        peer.pass(Duration::from_secs(60));
-        for _ in 0..guesses / 3 {
-            guess.peer.set_port(u16::try_from(rng.between(1, 40_000)).expect("a port"));
-            (guess.nxt, guess.expected) = (SeqNum(number(&mut rng)), SeqNum(number(&mut rng)));
-            peer.say(&guess, guess.segment(Flags::ACK), &[]);
-        }
-        let stats = peer.engine.stats();
-        let looked_at = syn_cookies == SynCookies::Always;
-        assert_eq!((stats.passive_opens, stats.syn_cookies_received, stats.syn_cookies_failed > 0), (0, 0, looked_at), "{syn_cookies:?}");
-    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::proto::tcp::config::{Config, SynCookies};
 use crate::proto::tcp::negotiated::{Negotiated, Scales, receive_scale};
 use crate::proto::tcp::timestamps::Clock;
 use crate::proto::wire::options::WINDOW_SCALE_MAX;
-use crate::proto::wire::{SeqNum, Tuple};
+use crate::proto::wire::{Flags, SeqNum, Tuple};
 
 /// The keys of all cookies of an engine.
 #[derive(Clone, Debug)]
@@ -105,17 +105,30 @@ impl Engine {
 
     /// An ACK for a listener. If it brings a cookie back, it is the third segment of a handshake; else it belongs to nobody.
     pub(super) fn receive_cookie(&mut self, listener: ListenerId, hash: u64, arrival: &Arrival, text: Payload<'_>) {
+        match self.check_cookie(listener, arrival) {
+            Some(half_open) => self.complete_cookie(&half_open, hash, arrival, text),
+            None => self.receive_stray_ack(arrival),
+        }
+    }
+
+    /// The handshake whose third segment this is, if a listener that sent cookies of late gets one back.
+    pub(super) fn check_cookie(&mut self, listener: ListenerId, arrival: &Arrival) -> Option<HalfOpen> {
         let sent_at = self.listeners.get(listener).and_then(|queue| queue.cookie_sent_at());
         let recent = sent_at.is_some_and(|at| (self.now - at).as_secs() < PERIODS_VALID * PERIOD_SECONDS);
-        if self.config.syn_cookies == SynCookies::Off || !recent {
-            return self.receive_stray_ack(arrival);
+        if self.config.syn_cookies == SynCookies::Off || !recent || arrival.segment.flags.has(Flags::SYN) {
+            return None;
         }
-        let Some(half_open) = self.half_open_of_cookie(listener, arrival) else {
-            self.stats.syn_cookies_failed += 1;
-            return self.receive_stray_ack(arrival);
-        };
-        self.stats.syn_cookies_received += 1;
-        let Some(queue) = self.listeners.get_mut(listener) else { return };
+        let half_open = self.half_open_of_cookie(listener, arrival);
+        match half_open {
+            Some(_) => self.stats.syn_cookies_received += 1,
+            None => self.stats.syn_cookies_failed += 1,
+        }
+        half_open
+    }
+
+    /// The third segment of a handshake that has no record, or whose record is that of a SYN sent again since.
+    pub(super) fn complete_cookie(&mut self, half_open: &HalfOpen, hash: u64, arrival: &Arrival, text: Payload<'_>) {
+        let Some(queue) = self.listeners.get_mut(half_open.listener) else { return };
         // Linux's `tcp_abort_on_overflow` does not concern cookies: the peer's next segment brings the cookie again.
         if queue.on_handshake_ack(crate::proto::BacklogPolicy::Ignore) != Completion::Establish {
             self.stats.listen_overflows += 1;
@@ -124,7 +137,10 @@ impl Engine {
         if self.sockets.len() >= self.config.connections_max {
             return self.stats.drops.count(DropReason::ConnectionsFull);
         }
-        self.establish(&half_open, hash, arrival, text);
+        if let Some(key) = self.syn_cache.find(hash, &half_open.tuple) {
+            self.forget_half_open(key);
+        }
+        self.establish(half_open, hash, arrival, text);
     }
 
     /// The record that would have been, but for the time of the SYN.

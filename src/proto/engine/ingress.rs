@@ -270,9 +270,11 @@ impl Engine {
             Verdict::Gone => {}
             Verdict::Ignore(_) => self.stats.drops.count(DropReason::TimeWait),
             Verdict::Reuse { iss_min, otherwise } => match self.listeners.find(arrival.tuple.local, arrival.tuple.local_port) {
+                // Without room for it the wait goes on, and the SYN comes again.
                 Some(listener) => {
-                    self.time_waits.reuse(id);
-                    self.receive_syn(listener, hash, arrival, Some(iss_min));
+                    if self.receive_syn(listener, hash, arrival, Some(iss_min)).is_some() {
+                        self.time_waits.reuse(id);
+                    }
                 }
                 None => self.acknowledge_in_time_wait(arrival, otherwise),
             },

@@ -41,7 +41,7 @@ impl Engine {
         } else if flags.has(Flags::SYN | Flags::FIN) || !flags.has(Flags::SYN) {
             self.stats.drops.count(DropReason::IllegalFlags);
         } else {
-            self.receive_syn(listener, hash, arrival, None);
+            let _ = self.receive_syn(listener, hash, arrival, None);
         }
     }
 
@@ -51,14 +51,15 @@ impl Engine {
         self.reset_stranger(arrival);
     }
 
-    /// A SYN for a listener. `iss_min` is where the last connection on the 4-tuple left off.
-    pub(super) fn receive_syn(&mut self, listener: ListenerId, hash: u64, arrival: &Arrival, iss_min: Option<SeqNum>) {
+    /// A SYN for a listener. `iss_min` is where the last connection on the 4-tuple left off. The answer is the key of its record, if it got one.
+    pub(super) fn receive_syn(&mut self, listener: ListenerId, hash: u64, arrival: &Arrival, iss_min: Option<SeqNum>) -> Option<u32> {
         self.stats.syns_in += 1;
         // A cookie is no number that could stay ahead of the last connection's: its 4-tuple waits for a record, as in Linux.
         if iss_min.is_none() && self.wants_cookie(listener, arrival) {
-            return self.send_cookie(listener, arrival);
+            self.send_cookie(listener, arrival);
+            return None;
         }
-        let Some(queue) = self.listeners.get_mut(listener) else { return };
+        let queue = self.listeners.get_mut(listener)?;
         let dropped = match queue.on_syn() {
             Admission::Admit if self.syn_cache.is_full() => Some(DropReason::SynCacheFull),
             Admission::Admit => None,
@@ -68,17 +69,17 @@ impl Engine {
         if let Some(reason) = dropped {
             self.stats.listen_drops += 1;
             self.stats.drops.count(reason);
-            return;
+            return None;
         }
         let half_open = self.half_open(listener, arrival, iss_min);
         let retransmit_at = self.now + self.config.rto_initial;
-        if self.syn_cache.insert(hash, half_open, retransmit_at).is_some() {
-            if let Some(queue) = self.listeners.get_mut(listener) {
-                queue.on_half_open();
-            }
-            self.trace_change(half_open.tuple, State::Listen, State::SynReceived);
-            self.send_syn_ack(&half_open, arrival.from);
+        let key = self.syn_cache.insert(hash, half_open, retransmit_at)?;
+        if let Some(queue) = self.listeners.get_mut(listener) {
+            queue.on_half_open();
         }
+        self.trace_change(half_open.tuple, State::Listen, State::SynReceived);
+        self.send_syn_ack(&half_open, arrival.from);
+        Some(key)
     }
 
     pub(super) fn half_open(&self, listener: ListenerId, arrival: &Arrival, iss_min: Option<SeqNum>) -> HalfOpen {
@@ -174,6 +175,10 @@ impl Engine {
                 }
             }
         } else if flags.has(Flags::ACK) && segment.ack != half_open.iss + 1 {
+            // Linux's order: an earlier SYN may have been answered by a cookie, whose acknowledgment was slow.
+            if let Some(earlier) = self.check_cookie(half_open.listener, arrival) {
+                return self.complete_cookie(&earlier, hash, arrival, text);
+            }
             self.stats.drops.count(DropReason::HandshakeAck);
             self.reset_stranger(arrival);
         } else if old_timestamp || !in_first_window(&half_open, segment) || flags.has(Flags::SYN) {
@@ -271,7 +276,7 @@ impl Engine {
     }
 
     /// Takes a record out of the cache, for whatever reason.
-    fn forget_half_open(&mut self, key: u32) {
+    pub(super) fn forget_half_open(&mut self, key: u32) {
         if let Some(half_open) = self.syn_cache.remove(key)
             && let Some(queue) = self.listeners.get_mut(half_open.listener)
         {

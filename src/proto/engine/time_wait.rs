@@ -57,8 +57,8 @@ pub(crate) enum Verdict {
     Gone,
     /// Nothing.
     Ignore(Ignored),
-    /// A new SYN that may open the tuple again: [`remove`](TimeWait::remove) the record and let a listener have the segment. When there is no
-    /// listener, send the ACK.
+    /// A new SYN that may open the tuple again: let a listener have the segment and, if that takes it, [`reuse`](TimeWait::reuse) the record. When
+    /// there is no listener, send the ACK.
     Reuse {
         /// The new connection's ISS must not be before it (RFC 9293 MAY-2).
         iss_min: SeqNum,
