@@ -6,6 +6,7 @@
 //! | `transfer` | do bytes arrive whole, in both families, roles and directions, as super-packets or not |
 //! | `closing` | who is in which state when either side, or both at once, close |
 //! | `errors` | does a program see the numbers that it would see from the kernel |
+//! | `changes` | does a transfer outlive what may happen to an interface: flaps, another MTU, offloads switched |
 //! | `crowd` | a thousand connections at once |
 //! | `trouble` | a link that goes away, handles dropped at any point |
 //! | `ping` | does the stack answer an echo request |
@@ -14,6 +15,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the kernel is the peer, and its time is real")]
 
+mod changes;
 mod closing;
 mod crowd;
 mod errors;

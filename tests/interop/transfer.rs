@@ -145,7 +145,7 @@ fn connection(lab: &Lab, family: Family, role: Role) -> io::Result<(synfin::net:
 }
 
 /// How much was sent or received, and its hash.
-type Sum = (usize, u64);
+pub(crate) type Sum = (usize, u64);
 
 fn kernel_sends(mut kernel: std::net::TcpStream, len: usize) -> io::Result<Sum> {
     let mut source = Source::new(len);
@@ -157,7 +157,7 @@ fn kernel_sends(mut kernel: std::net::TcpStream, len: usize) -> io::Result<Sum> 
     Ok((len, source.hasher.finish()))
 }
 
-fn kernel_receives(mut kernel: std::net::TcpStream) -> io::Result<Sum> {
+pub(crate) fn kernel_receives(mut kernel: std::net::TcpStream) -> io::Result<Sum> {
     let (mut buffer, mut len, mut hasher) = (vec![0; 1 << 18], 0, SipHasher13::new());
     loop {
         match kernel.read(&mut buffer)? {
@@ -194,19 +194,19 @@ async fn synfin_receives(mut stream: synfin::net::TcpStream) -> io::Result<Sum> 
 }
 
 /// Pseudo-random bytes, so that a piece in the wrong place changes the hash.
-struct Source {
+pub(crate) struct Source {
     left: usize,
     state: u64,
     block: Vec<u8>,
-    hasher: SipHasher13,
+    pub(crate) hasher: SipHasher13,
 }
 
 impl Source {
-    fn new(len: usize) -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         Self { left: len, state: 0x9e37_79b9_7f4a_7c15, block: Vec::with_capacity(BLOCK_LEN + 8), hasher: SipHasher13::new() }
     }
 
-    fn next_block(&mut self) -> Option<&[u8]> {
+    pub(crate) fn next_block(&mut self) -> Option<&[u8]> {
         let len = self.left.min(BLOCK_LEN);
         self.left -= len;
         self.block.clear();

@@ -86,6 +86,14 @@ impl Veth {
         commands.into_iter().try_for_each(|get| request.set_ethtool(self.socket.as_fd(), get + 1, u32::from(switch == Switch::On)))
     }
 
+    /// Changes the MTU of an interface, in bytes.
+    ///
+    /// # Errors
+    /// As [`up`](Self::up); [`InvalidInput`](io::ErrorKind::InvalidInput) for an MTU that the interface can't have.
+    pub fn set_mtu(&self, name: &str, mtu: u16) -> io::Result<()> {
+        request(name)?.set_mtu(self.socket.as_fd(), u32::from(mtu))
+    }
+
     /// Keeps the kernel from giving an interface an IPv6 address and from speaking of it, so that a stack's frames are the only ones.
     fn forget_link_local(&self, name: &str) -> io::Result<()> {
         match fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), "1") {
@@ -135,6 +143,9 @@ mod tests {
                 std::net::UdpSocket::bind((address, 0)).expect("usable at once");
             }
             assert_eq!(request("syn1").and_then(|request| request.mtu(veth.socket.as_fd())).expect("an MTU"), 1400);
+            veth.set_mtu("syn1", 1280).expect("a veth takes it");
+            assert_eq!(request("syn1").and_then(|request| request.mtu(veth.socket.as_fd())).expect("an MTU"), 1280);
+            assert_eq!(veth.set_mtu("syn1", 20).expect_err("below the least").kind(), io::ErrorKind::InvalidInput);
             assert_eq!(Veth::create("syn0", "syn2", 1500).expect_err("taken").kind(), io::ErrorKind::AlreadyExists);
             veth.delete().expect("they are there");
             assert_eq!(host::interface_names().expect("a list"), ["lo"]);

@@ -44,6 +44,13 @@ impl Request {
         Ok(u32::from_ne_bytes(self.ask(socket, libc::SIOCGIFMTU)?.first()))
     }
 
+    /// Sets the largest packet in bytes.
+    #[cfg(feature = "lab")]
+    pub(in crate::device) fn set_mtu(mut self, socket: BorrowedFd<'_>, mtu: u32) -> io::Result<()> {
+        self.value[..4].copy_from_slice(&mtu.to_ne_bytes());
+        self.ask(socket, libc::SIOCSIFMTU).map(drop)
+    }
+
     /// The hardware type (`ARPHRD_…`) and the first six bytes of the hardware address.
     pub(in crate::device) fn hardware_address(self, socket: BorrowedFd<'_>) -> io::Result<(u16, [u8; 6])> {
         let value = self.ask(socket, libc::SIOCGIFHWADDR)?.value;
