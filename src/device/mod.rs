@@ -50,6 +50,8 @@ mod pipe;
 
 #[cfg(target_os = "linux")]
 pub mod host;
+#[cfg(target_os = "linux")]
+mod interface;
 #[cfg(all(target_os = "linux", feature = "lab"))]
 pub mod namespace;
 #[cfg(target_os = "linux")]

@@ -18,6 +18,7 @@ mod transmit;
 pub use facts::Offloads;
 pub(super) use facts::{link_of, settle};
 
+use super::interface::{Framing, Interface};
 use super::sys::{ioctl::Request, option, sockaddr};
 use super::{Counters, Device, Receiver, Transmitter, host};
 use crate::proto::Link;
@@ -88,7 +89,7 @@ impl PacketSocket {
     /// The live counters, which outlive the device.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.shared.counters)
+        Arc::clone(&self.shared.interface.counters)
     }
 
     fn open_framed(name: &str, addresses: &[IpAddr], wanted: Framing) -> io::Result<Self> {
@@ -108,14 +109,8 @@ impl PacketSocket {
         sockaddr::bind_to_interface(socket.as_fd(), index).map_err(|error| explain(name, "binding", &error))?;
         filter::join_multicasts(&socket, index, addresses).map_err(|error| explain(name, "joining a multicast group", &error))?;
 
-        let shared = Shared {
-            socket,
-            index,
-            framing,
-            takes_super: AtomicBool::new(framing == Framing::Virtio),
-            is_stale: AtomicBool::new(false),
-            counters: Arc::new(Counters::default()),
-        };
+        let shared =
+            Shared { socket, index, interface: Interface::new(framing, FALLEN), takes_super: AtomicBool::new(framing == Framing::Virtio) };
         settle(shared.socket.as_fd(), index);
         let link = shared.complete_facts(link);
         Ok(Self { shared: Arc::new(shared), link })
@@ -129,27 +124,14 @@ impl Device for PacketSocket {
     }
 }
 
-/// What stands before a frame in the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    /// A virtio-net header: checksums may be partial, super-packets go whole.
-    Virtio,
-    /// Nothing: frames go out complete, and one segment at a time. Nothing tells a partial checksum from a bad one, so the engine drops what
-    /// local senders have not completed. For systems that only resemble Linux; Linux itself has had the header since 2.6.27.
-    Plain,
-}
-
 /// What both halves use.
 #[derive(Debug)]
 struct Shared {
     socket: Socket,
     index: u32,
-    framing: Framing,
+    interface: Interface,
     /// Super-packets are sent whole.
     takes_super: AtomicBool,
-    /// An error said that the facts about the link have changed.
-    is_stale: AtomicBool,
-    counters: Arc<Counters>,
 }
 
 impl Shared {
@@ -170,13 +152,8 @@ impl Shared {
 
     fn give_super_up(&self) {
         self.takes_super.store(false, Ordering::Relaxed);
-        self.is_stale.store(true, Ordering::Relaxed);
+        self.interface.is_stale.store(true, Ordering::Relaxed);
     }
-}
-
-/// True for the errors that say that the interface is down or gone.
-fn is_link_down(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV))
 }
 
 fn index_of(name: &str) -> io::Result<u32> {
@@ -192,6 +169,7 @@ fn index_of(name: &str) -> io::Result<u32> {
 fn enable_virtio(socket: BorrowedFd<'_>) -> Framing {
     match option::set(socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1) {
         Ok(()) => Framing::Virtio,
+        // Only on systems that resemble Linux; Linux itself has had the header since 2.6.27.
         Err(_) => Framing::Plain,
     }
 }
@@ -219,6 +197,9 @@ fn explain_socket(error: io::Error) -> io::Error {
 fn explain(name: &str, what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what} on interface {name}: {error}"))
 }
+
+/// The errors of a packet socket whose interface is down (`ENETDOWN`) or gone.
+const FALLEN: &[libc::c_int] = &[libc::ENETDOWN, libc::ENXIO, libc::ENODEV];
 
 /// The kernel's queue for frames that arrive: some 100 super-packets.
 const RECEIVE_QUEUE_BYTES: libc::c_int = 8 << 20;

@@ -1,14 +1,14 @@
 //! The sending half of a packet socket: frames gathered from header and payload views, in batches, and an answer to every error.
 
+use super::super::interface::Framing;
 use super::super::sys::mmsg::{self, BATCH_MAX};
-use super::super::{Transmitter, complete, cut_front, is_super, network_down, virtio};
-use super::{Framing, Shared, is_link_down};
+use super::super::{Transmitter, complete, cut_front, is_super, virtio};
+use super::Shared;
 use crate::proto::TxFrame;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The sending half of a packet socket.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl PacketTransmitter {
             end
         };
         for (index, (header, frame)) in headers.iter().zip(frames.iter().take(len)).enumerate() {
-            if self.shared.framing == Framing::Virtio {
+            if self.shared.interface.framing == Framing::Virtio {
                 put(header);
             }
             ends[index + 1] = put(frame.header());
@@ -67,7 +67,7 @@ impl PacketTransmitter {
     fn on_sent(&mut self, frames: &mut VecDeque<TxFrame>, count: usize) {
         for frame in frames.drain(..count.min(frames.len())) {
             let was_super = is_super(&frame);
-            self.shared.counters.on_sent(frame.len(), was_super);
+            self.shared.interface.counters.on_sent(frame.len(), was_super);
             if was_super {
                 self.refusals = 0;
             }
@@ -76,47 +76,18 @@ impl PacketTransmitter {
 
     /// Acts on an error about the frame at the front; passes on what the runtime must act on.
     fn on_error(&mut self, frames: &mut VecDeque<TxFrame>, error: io::Error) -> io::Result<()> {
-        let counters = &self.shared.counters;
-        if error.kind() == io::ErrorKind::Interrupted {
-            return Ok(());
+        if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM)) && frames.front().is_some_and(is_super) {
+            self.on_refused();
         }
-        if error.kind() == io::ErrorKind::WouldBlock {
-            counters.link_full.add(1);
-            return Err(error);
-        }
-        if is_link_down(&error) {
-            counters.link_down.add(frames.len() as u64);
-            frames.clear();
-            self.shared.is_stale.store(true, Ordering::Relaxed);
-            return Err(network_down());
-        }
-        let Some(lost) = frames.pop_front() else { return Ok(()) };
-        match error.raw_os_error() {
-            Some(libc::ENOBUFS | libc::ENOMEM) => {
-                counters.no_buffer.add(1);
-                self.on_refused(is_super(&lost));
-            }
-            Some(libc::EMSGSIZE) => {
-                counters.oversize.add(1);
-                self.shared.is_stale.store(true, Ordering::Relaxed);
-            }
-            _ => {
-                counters.refused.add(1);
-                self.shared.is_stale.store(true, Ordering::Relaxed);
-            }
-        }
-        Ok(())
+        self.shared.interface.on_error(frames, error)
     }
 
     /// Gives super-packets up where they never leave: some drivers answer "no buffer" to every one.
-    fn on_refused(&mut self, was_super: bool) {
-        if !was_super {
-            return;
-        }
+    fn on_refused(&mut self) {
         self.refusals += 1;
         if self.refusals >= REFUSALS_MAX {
             self.refusals = 0;
-            self.shared.counters.super_off.add(1);
+            self.shared.interface.counters.super_off.add(1);
             self.shared.give_super_up();
         }
     }
@@ -127,18 +98,18 @@ impl Transmitter for PacketTransmitter {
         let mut has_retried = false;
         while let Some(front) = frames.front() {
             if self.must_cut(front) {
-                self.shared.counters.cut.add(1);
+                self.shared.interface.counters.cut.add(1);
                 cut_front(frames);
                 continue;
             }
             let len = self.batch_len(frames);
-            if self.shared.framing == Framing::Plain {
+            if self.shared.interface.framing == Framing::Plain {
                 frames.iter_mut().take(len).for_each(complete);
             }
             match self.send(frames, len) {
                 Ok(count) => self.on_sent(frames, count),
                 // A link that fell and came back leaves an error that is told to whoever calls next.
-                Err(error) if is_link_down(&error) && !has_retried && self.shared.is_up() => has_retried = true,
+                Err(error) if self.shared.interface.is_link_down(&error) && !has_retried && self.shared.is_up() => has_retried = true,
                 Err(error) => self.on_error(frames, error)?,
             }
         }
@@ -159,42 +130,16 @@ const REFUSALS_MAX: u32 = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::interface::Interface;
     use crate::device::tests::super_frame;
-    use crate::device::{Counters, Counts};
     use socket2::{Domain, Socket, Type};
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn transmitter() -> PacketTransmitter {
         let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).expect("a socket");
-        let shared = Shared {
-            socket,
-            index: 0,
-            framing: Framing::Virtio,
-            takes_super: AtomicBool::new(true),
-            is_stale: AtomicBool::new(false),
-            counters: Arc::new(Counters::default()),
-        };
+        let interface = Interface::new(Framing::Virtio, &[]);
+        let shared = Shared { socket, index: 0, interface, takes_super: AtomicBool::new(true) };
         PacketTransmitter::new(Arc::new(shared))
-    }
-
-    /// What is left of two frames, what was counted, and what the runtime is told after `errno`.
-    fn after(errno: i32) -> (usize, Counts, Option<io::ErrorKind>) {
-        let mut transmitter = transmitter();
-        let mut frames = VecDeque::from([super_frame(0, 1), super_frame(0, 2)]);
-        let answer = transmitter.on_error(&mut frames, io::Error::from_raw_os_error(errno));
-        (frames.len(), transmitter.shared.counters.snapshot(), answer.err().map(|error| error.kind()))
-    }
-
-    #[test]
-    fn each_error_has_its_answer() {
-        let none = Counts::default();
-        assert_eq!(after(libc::EAGAIN), (2, Counts { link_full: 1, ..none }, Some(io::ErrorKind::WouldBlock)));
-        assert_eq!(after(libc::EINTR), (2, none, None));
-        assert_eq!(after(libc::ENOBUFS), (1, Counts { no_buffer: 1, ..none }, None));
-        assert_eq!(after(libc::EMSGSIZE), (1, Counts { oversize: 1, ..none }, None));
-        assert_eq!(after(libc::EINVAL), (1, Counts { refused: 1, ..none }, None));
-        assert_eq!(after(libc::ENETDOWN), (0, Counts { link_down: 2, ..none }, Some(io::ErrorKind::NetworkDown)));
-        assert_eq!(after(libc::ENXIO), (0, Counts { link_down: 2, ..none }, Some(io::ErrorKind::NetworkDown)));
     }
 
     #[test]
@@ -210,8 +155,8 @@ mod tests {
         refuse(&mut transmitter, super_frame(0, 1000));
         assert!(transmitter.shared.takes_super());
         refuse(&mut transmitter, super_frame(1000, 3000));
-        assert!(!transmitter.shared.takes_super() && transmitter.shared.is_stale.load(Ordering::Relaxed));
-        assert_eq!(transmitter.shared.counters.snapshot().super_off, 1);
+        assert!(!transmitter.shared.takes_super() && transmitter.shared.interface.is_stale.load(Ordering::Relaxed));
+        assert_eq!(transmitter.shared.interface.counters.snapshot().super_off, 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A descriptor of `/dev/net/tun`, attached to an interface: how it comes to be, what both halves share, and errors with their remedies.
 
+use super::super::interface::{Framing, Interface};
 use super::super::packet::{link_of, settle};
 use super::super::sys::{ioctl::Request, tuntap};
 use super::super::{Counters, virtio};
@@ -11,7 +12,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// What an interface carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +20,6 @@ pub(super) enum Kind {
     Tap,
     /// IP packets.
     Tun,
-}
-
-/// What stands before a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// A virtio-net header: checksums may be partial, super-packets go whole.
-    Virtio,
-    /// Nothing: frames go out complete, and one segment at a time; the kernel does the same.
-    Plain,
 }
 
 /// A device that has not been split.
@@ -43,10 +34,7 @@ pub(super) struct Attached {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) tun: File,
-    pub(super) framing: Framing,
-    /// An error said that the facts about the link have changed.
-    pub(super) is_stale: AtomicBool,
-    pub(super) counters: Arc<Counters>,
+    pub(super) interface: Interface,
     /// A socket to ask about the interface with, by its index.
     socket: UnixDatagram,
     index: u32,
@@ -83,7 +71,7 @@ impl Attached {
 
     /// The live counters.
     pub(super) fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.shared.counters)
+        Arc::clone(&self.shared.interface.counters)
     }
 
     fn new(tun: File, request: Request, kind: Kind, framing: Framing) -> io::Result<Self> {
@@ -100,8 +88,7 @@ impl Attached {
             Kind::Tun => Medium::Ip,
             Kind::Tap => Medium::Ethernet(own_address(request.hardware_address(socket.as_fd())?.1)?),
         };
-        let counters = Arc::default();
-        let shared = Shared { tun, framing, is_stale: AtomicBool::new(false), counters, socket, index, medium };
+        let shared = Shared { tun, interface: Interface::new(framing, FALLEN), socket, index, medium };
         shared.settle();
         Ok(Self { link: shared.link()?, shared: Arc::new(shared), name })
     }
@@ -115,23 +102,13 @@ impl Shared {
     pub(super) fn link(&self) -> io::Result<Link> {
         let request = Request::by_index(self.socket.as_fd(), self.index)?;
         // Frames with a partial checksum come from this machine alone: they say so in a header that no network carries.
-        let has_header = self.framing == Framing::Virtio;
+        let has_header = self.interface.framing == Framing::Virtio;
         Ok(link_of(self.socket.as_fd(), request, self.medium)?.with_segmentation(has_header).with_trusted_partial(has_header))
     }
 
     /// Waits until an interface that has come up sends.
     pub(super) fn settle(&self) {
         settle(self.socket.as_fd(), self.index);
-    }
-}
-
-#[cfg(test)]
-impl Shared {
-    /// Attached to nothing.
-    pub(super) fn detached() -> Self {
-        let tun = File::open("/dev/null").expect("a file");
-        let (socket, counters) = (UnixDatagram::unbound().expect("a socket"), Arc::default());
-        Self { tun, framing: Framing::Virtio, is_stale: AtomicBool::new(false), counters, socket, index: 0, medium: Medium::Ip }
     }
 }
 
@@ -149,11 +126,6 @@ impl Kind {
             Self::Tun => "TUN",
         }
     }
-}
-
-/// True for the errors of an interface that is down (`EIO`, `ENETDOWN`) or gone (`EBADFD`, `ENODEV`; `EFAULT` for who reads meanwhile).
-pub(super) fn is_link_down(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EIO | libc::ENETDOWN | libc::EBADFD | libc::ENODEV | libc::EFAULT))
 }
 
 /// Fails unless frames come and go as `kind` says, with nothing but a virtio-net header before them.
@@ -201,6 +173,9 @@ fn explain_attach(name: &str, kind: Kind, error: &io::Error) -> io::Error {
     };
     io::Error::new(error.kind(), format!("attaching to {} interface {name}: {error}; {remedy}", kind.name()))
 }
+
+/// The errors of an interface that is down (`EIO`, `ENETDOWN`) or gone (`EBADFD`, `ENODEV`; `EFAULT` for who reads meanwhile).
+const FALLEN: &[libc::c_int] = &[libc::EIO, libc::ENETDOWN, libc::EBADFD, libc::ENODEV, libc::EFAULT];
 
 /// Where descriptors come from.
 const CLONE_PATH: &str = "/dev/net/tun";
