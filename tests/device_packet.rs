@@ -157,14 +157,16 @@ fn link_goes_down_and_comes_back() {
 }
 
 #[test]
-fn removed_interface_is_a_link_that_is_down() {
-    namespace::test("removed_interface_is_a_link_that_is_down", || {
+fn removed_interface_is_a_link_that_is_gone() {
+    namespace::test("removed_interface_is_a_link_that_is_gone", || {
         let (veth, mut wire) = open(&["10.9.0.2"]);
         veth.delete().expect("it is there");
         let veth = Veth::create("syn0", "syn1", 1500).expect("another pair of the same names");
         let mut frames = VecDeque::from([wire.ipv4_frame([10, 9, 0, 2], 253, b"lost")]);
         assert_eq!(wire.transmitter.transmit(&mut frames).expect_err("gone").kind(), io::ErrorKind::NetworkDown);
-        assert!(!wire.receiver.link().0.up, "a namesake is another interface");
+        let (link, version) = wire.receiver.link();
+        assert!(!link.up && link.gone, "a namesake is another interface");
+        assert_eq!(wire.receiver.link(), (link, version));
         drop(veth);
     });
 }

@@ -70,6 +70,20 @@ fn connection_outlives_a_link_that_goes_down() {
 }
 
 #[test]
+fn removed_interface_ends_its_connections() {
+    namespace::test_with_tun("removed_interface_ends_its_connections", || {
+        let tun = Tun::open("syn-tun").expect("a TUN");
+        let counters = tun.counters();
+        let lab = Lab::open("syn-tun", tun, counters);
+        let (mut stream, _kernel) = lab.accept(0);
+        let reading = std::thread::spawn(move || block_on(stream.read(&mut [0; 1])).expect_err("the interface is gone"));
+        lab.veth.remove("syn-tun").expect("it is there");
+        assert_eq!(reading.join().expect("no panic").raw_os_error(), Some(libc::ENETDOWN));
+        assert_eq!(block_on(lab.stack.ready()).expect_err("never again").kind(), std::io::ErrorKind::NetworkDown);
+    });
+}
+
+#[test]
 fn errors_name_the_remedy() {
     namespace::test_with_tun("errors_name_the_remedy", || {
         let _first = Tap::open("syn-tap").expect("a TAP");

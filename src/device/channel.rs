@@ -68,7 +68,8 @@ impl Channel {
 /// Your end of a channel.
 ///
 /// Every method takes `&self`, so that one task can send while another receives (behind an [`Arc`]). In each direction one task waits at a
-/// time: the last to wait is the one woken. Dropping this end takes the link down.
+/// time: the last to wait is the one woken. Dropping this end takes the link down for good:
+/// every connection over it ends with [`NetworkDown`](io::ErrorKind::NetworkDown).
 #[derive(Debug)]
 pub struct ChannelPeer {
     from_stack: Arc<Pipe<Bytes>>,
@@ -184,9 +185,7 @@ struct ChannelReceiver {
 impl Receiver for ChannelReceiver {
     fn link(&mut self) -> (Link, u64) {
         let is_open = self.incoming.is_open();
-        let mut link = self.link;
-        link.up &= is_open;
-        (link, u64::from(!is_open))
+        (if is_open { self.link } else { self.link.lost() }, u64::from(!is_open))
     }
 
     fn receive(&mut self, buffer: &mut BytesMut) -> io::Result<Received> {

@@ -145,13 +145,16 @@ impl Watch {
     pub(super) fn is_due(&mut self, interface: &Interface) -> bool {
         self.turns += 1;
         let is_stale = interface.is_stale.load(Ordering::Relaxed) && interface.is_stale.swap(false, Ordering::Relaxed);
-        is_stale || !self.link.up || self.turns.is_multiple_of(REFRESH_TURNS)
+        !self.link.gone && (is_stale || !self.link.up || self.turns.is_multiple_of(REFRESH_TURNS))
     }
 
     /// Takes over what the system said; `settle` waits until a link that has come up sends.
     pub(super) fn update(&mut self, answer: io::Result<Link>, settle: impl FnOnce()) {
-        // Gone, or out of reach: either way nothing is carried.
-        let link = answer.unwrap_or(Link { up: false, ..self.link });
+        let link = answer.unwrap_or_else(|error| match error.raw_os_error() {
+            Some(libc::ENODEV) => self.link.lost(),
+            // Out of reach for now.
+            _ => Link { up: false, ..self.link },
+        });
         if link != self.link {
             if link.up && !self.link.up {
                 settle();
@@ -241,7 +244,12 @@ mod tests {
         let gone = || Err(io::Error::from_raw_os_error(libc::ENODEV));
         watch.update(gone(), || panic!("it fell"));
         watch.update(gone(), || panic!("it is down"));
-        assert_eq!((watch.link().0.up, watch.link().1), (false, 1));
+        assert_eq!(watch.link(), (Link::new(Medium::Ip, 1500).lost(), 1));
+        assert!(!(1..=REFRESH_TURNS).any(|_| watch.is_due(&interface)), "it never comes back");
+
+        let mut watch = Watch::new(Link::new(Medium::Ip, 1500));
+        watch.update(Err(io::ErrorKind::NotFound.into()), || panic!("it fell"));
+        assert_eq!((watch.link().0.up, watch.link().0.gone, watch.link().1), (false, false, 1));
         assert!(watch.is_due(&interface) && watch.is_due(&interface), "at each turn while it is down");
         let mut settled = 0;
         watch.update(Ok(Link::new(Medium::Ip, 1400)), || settled += 1);

@@ -1,7 +1,7 @@
 //! A wire inside the process: two ends, each a [`Device`].
 //!
 //! Each direction holds at most [`QUEUE_FRAMES_MAX`] frames; a full one refuses, so the wire itself loses nothing (loss is the business of
-//! the simulator). Payload stays shared with the sender until the receiver copies it out, once. Dropping an end takes the link down.
+//! the simulator). Payload stays shared with the sender until the receiver copies it out, once. Dropping an end takes the link down for good.
 
 use super::pipe::{End, Nothing, Pipe, Refused};
 use super::{
@@ -96,9 +96,7 @@ struct MemoryReceiver {
 impl Receiver for MemoryReceiver {
     fn link(&mut self) -> (Link, u64) {
         let is_open = self.incoming.is_open();
-        let mut link = self.link;
-        link.up &= is_open;
-        (link, u64::from(!is_open))
+        (if is_open { self.link } else { self.link.lost() }, u64::from(!is_open))
     }
 
     fn receive(&mut self, buffer: &mut BytesMut) -> io::Result<Received> {

@@ -13,6 +13,7 @@ pub(crate) fn closed(reason: CloseReason) -> io::Error {
         CloseReason::Finished => libc::ENOTCONN,
         CloseReason::HostUnreachable => libc::EHOSTUNREACH,
         CloseReason::KeepaliveTimeout | CloseReason::RetransmissionTimeout | CloseReason::UserTimeout => libc::ETIMEDOUT,
+        CloseReason::NetworkDown => libc::ENETDOWN,
         CloseReason::NetworkUnreachable => libc::ENETUNREACH,
         CloseReason::Prohibited => libc::EACCES,
         CloseReason::ProtocolUnreachable => libc::ENOPROTOOPT,
@@ -24,6 +25,7 @@ pub(crate) fn closed(reason: CloseReason) -> io::Error {
 
 pub(crate) fn accept(error: AcceptError) -> io::Error {
     match error {
+        AcceptError::NetworkDown => errno(libc::ENETDOWN),
         AcceptError::NotListening => errno(libc::EINVAL),
         AcceptError::WouldBlock => io::ErrorKind::WouldBlock.into(),
     }
@@ -101,6 +103,7 @@ mod tests {
             (CloseReason::Aborted, io::ErrorKind::ConnectionAborted),
             (CloseReason::HostUnreachable, io::ErrorKind::HostUnreachable),
             (CloseReason::KeepaliveTimeout, io::ErrorKind::TimedOut),
+            (CloseReason::NetworkDown, io::ErrorKind::NetworkDown),
             (CloseReason::NetworkUnreachable, io::ErrorKind::NetworkUnreachable),
             (CloseReason::Prohibited, io::ErrorKind::PermissionDenied),
             (CloseReason::Refused, io::ErrorKind::ConnectionRefused),

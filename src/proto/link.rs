@@ -78,13 +78,16 @@ pub struct Link {
     pub trusts_partial: bool,
     /// The link carries frames at present.
     pub up: bool,
+    /// The link is down and will never be up again: its interface was removed, or the other end of its wire dropped. Everything that goes over
+    /// it ends.
+    pub gone: bool,
 }
 
 impl Link {
     /// A link that is up, cuts nothing and trusts nothing.
     #[must_use]
     pub const fn new(medium: Medium, mtu: u16) -> Self {
-        Self { medium, mtu, segments_v4: false, segments_v6: false, trusts_partial: false, up: true }
+        Self { medium, mtu, segments_v4: false, segments_v6: false, trusts_partial: false, up: true, gone: false }
     }
 
     /// The same link, cutting super-packets of both families or of none.
@@ -92,6 +95,14 @@ impl Link {
     pub const fn with_segmentation(mut self, on: bool) -> Self {
         self.segments_v4 = on;
         self.segments_v6 = on;
+        self
+    }
+
+    /// The same link, gone for good.
+    #[must_use]
+    pub const fn lost(mut self) -> Self {
+        self.up = false;
+        self.gone = true;
         self
     }
 

@@ -94,15 +94,22 @@ impl Stack {
     /// Waits until the link is up. A stack without a device is ready at once.
     ///
     /// # Errors
-    /// If the stack has been shut down.
+    /// If the stack has been shut down; `NetworkDown` if the link is gone for good.
     ///
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn ready(&self) -> io::Result<()> {
-        while !self.shard().call(|core, _| core.engine.link().is_none_or(|link| link.up))? {
-            time::Sleep::on(self, LINK_POLL).await;
+        loop {
+            match self.shard().call(|core, _| core.engine.link().copied())? {
+                Some(link) if link.gone => {
+                    let text =
+                        "the network interface is gone: it was removed, or the other end of the device was dropped; start a new stack";
+                    return Err(io::Error::new(io::ErrorKind::NetworkDown, text));
+                }
+                Some(link) if !link.up => time::Sleep::on(self, LINK_POLL).await,
+                Some(_) | None => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// One row per socket, half-open and closing ones included, as `netstat -nat` shows them.

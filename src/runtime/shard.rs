@@ -245,7 +245,7 @@ impl Shard {
     /// The driver is about to sleep; answers until when it may, and has everybody wake it who arms an earlier deadline.
     pub(crate) fn sleep_until(&self) -> Result<Instant, Dead> {
         let mut core = self.core()?;
-        let link_is_down = core.engine.link().is_some_and(|link| !link.up);
+        let link_is_down = core.engine.link().is_some_and(|link| !link.up && !link.gone);
         let look_at_link = link_is_down.then(|| self.now() + LINK_POLL);
         let deadline = core.deadline().into_iter().chain(look_at_link).min().unwrap_or(Instant::FAR_FUTURE);
         core.asleep_until = Some(deadline);

@@ -6,7 +6,7 @@
 //! | `transfer` | do bytes arrive whole, in both families, roles and directions, as super-packets or not |
 //! | `closing` | who is in which state when either side, or both at once, close |
 //! | `errors` | does a program see the numbers that it would see from the kernel |
-//! | `changes` | does a transfer outlive what may happen to an interface: flaps, another MTU, offloads switched |
+//! | `changes` | does a transfer outlive what may happen to an interface: flaps, another MTU, offloads switched; what becomes of it when the interface is removed |
 //! | `crowd` | a thousand connections at once |
 //! | `trouble` | a link that goes away, handles dropped at any point |
 //! | `ping` | does the stack answer an echo request |

@@ -109,7 +109,15 @@ impl Veth {
     /// As [`up`](Self::up).
     pub fn delete(self) -> io::Result<()> {
         let [first, _] = &self.names;
-        netlink::delete_link(request(first)?.index(self.socket.as_fd())?)
+        self.remove(first)
+    }
+
+    /// Deletes an interface, which may be another one; of a pair, both.
+    ///
+    /// # Errors
+    /// As [`up`](Self::up).
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        netlink::delete_link(request(name)?.index(self.socket.as_fd())?)
     }
 
     fn change_flags(&self, name: &str, change: impl FnOnce(u16) -> u16) -> io::Result<()> {

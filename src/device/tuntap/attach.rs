@@ -98,9 +98,13 @@ impl Shared {
     /// The facts about the link now.
     ///
     /// # Errors
-    /// `ENODEV` when the interface is gone.
+    /// `ENODEV` when the interface is gone; [`NotFound`](io::ErrorKind::NotFound) when it is in another network namespace.
     pub(super) fn link(&self) -> io::Result<Link> {
-        let request = Request::by_index(self.socket.as_fd(), self.index)?;
+        let request = Request::by_index(self.socket.as_fd(), self.index).map_err(|error| match Request::attached(self.tun.as_fd()) {
+            // It was moved to another network namespace, and may come back.
+            Ok(_) => io::ErrorKind::NotFound.into(),
+            Err(_) => error,
+        })?;
         // Frames with a partial checksum come from this machine alone: they say so in a header that no network carries.
         let has_header = self.interface.framing == Framing::Virtio;
         Ok(link_of(self.socket.as_fd(), request, self.medium)?.with_segmentation(has_header).with_trusted_partial(has_header))

@@ -44,7 +44,8 @@ impl Engine {
             port => port,
         };
         let listener = self.listeners.listen(address, port, backlog).map_err(|_| ListenError::AddressInUse)?;
-        let socket = ListenerSocket { id: listener, local: address, port, options: None };
+        let socket =
+            ListenerSocket { id: listener, local: address, port, options: None, lost_link: self.is_link_gone() && !is_loopback(address) };
         let id = self.insert(Owner::Handle, Way::Nowhere, Slot::Listener(Box::new(socket)));
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.set_socket(id.index);
@@ -58,9 +59,13 @@ impl Engine {
     /// [`AcceptError`]
     pub fn accept(&mut self, now: Instant, listener: SocketId) -> Result<(SocketId, SocketAddr), AcceptError> {
         self.tick(now);
-        let Some(Entry { slot: Slot::Listener(socket), .. }) = self.entry(listener) else { return Err(AcceptError::NotListening) };
+        self.check(listener).ok_or(AcceptError::NotListening)?;
+        let Slot::Listener(socket) = &mut self.sockets[listener.index as usize].slot else { return Err(AcceptError::NotListening) };
         let queue = self.listeners.get_mut(socket.id).ok_or(AcceptError::NotListening)?;
-        let index = queue.pop_accepted().ok_or(AcceptError::WouldBlock)?;
+        let Some(index) = queue.pop_accepted() else {
+            let lost_link = std::mem::take(&mut socket.lost_link);
+            return Err(if lost_link { AcceptError::NetworkDown } else { AcceptError::WouldBlock });
+        };
         let entry = self.sockets.get_mut(index as usize).expect("a queued connection keeps its slot until it is accepted");
         entry.owner = Owner::Handle;
         let peer = match &entry.slot {
@@ -396,6 +401,7 @@ impl Engine {
         }
         match self.way_to(destination) {
             Way::Nowhere => Err(ConnectError::NetworkUnreachable),
+            Way::Link(_) if self.is_link_gone() => Err(ConnectError::NetworkUnreachable),
             way => Ok(way),
         }
     }

@@ -13,6 +13,7 @@
 //! | `calls`, `options`, `netstat` | what applications ask |
 //! | `ingress`, `passive`, `settle` | a frame arrives; a SYN arrives; what follows from any change |
 //! | `egress`, `loopback`, `reply` | frames leave; frames to ourselves; answers without a socket |
+//! | `link_gone` | what becomes of sockets when the link is gone for good |
 //! | `listener`, `time_wait`, `wheel` | the SYN cache and accept queues; resting 4-tuples; timers |
 //! | `cookies` | handshakes without a record, when the SYN cache has no room |
 //! | `isn`, `ports`, `limits` | initial sequence numbers; ephemeral ports; rates per source |
@@ -30,6 +31,7 @@ mod icmp;
 mod ingress;
 mod isn;
 mod limits;
+mod link_gone;
 mod listener;
 mod loopback;
 mod neighbor;
@@ -189,7 +191,8 @@ impl Engine {
         &self.config
     }
 
-    /// Sets, changes or removes the link. Connections learn of a new MTU with their next segment.
+    /// Sets, changes or removes the link. Connections learn of a new MTU with their next segment; those over a link that is
+    /// [gone](Link::gone) end, with [`CloseReason::NetworkDown`](super::CloseReason::NetworkDown).
     pub fn set_link(&mut self, now: Instant, link: Option<Link>) {
         self.tick(now);
         if self.link != link {
@@ -197,8 +200,12 @@ impl Engine {
                 self.neighbors.clear();
                 self.replies.retry(&mut self.stats);
             }
+            let was_gone = self.is_link_gone();
             self.link = link;
             self.refresh_ways();
+            if self.is_link_gone() && !was_gone {
+                self.end_all_on_link();
+            }
         }
     }
 

@@ -151,7 +151,7 @@ impl Engine {
             | CloseReason::Prohibited
             | CloseReason::ProtocolUnreachable
             | CloseReason::Refused => self.stats.failed_opens += 1,
-            CloseReason::Aborted | CloseReason::Finished | CloseReason::Reset | CloseReason::ResetAfterFin => {}
+            CloseReason::Aborted | CloseReason::Finished | CloseReason::NetworkDown | CloseReason::Reset | CloseReason::ResetAfterFin => {}
         }
     }
 

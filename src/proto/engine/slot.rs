@@ -146,6 +146,8 @@ pub(super) struct ListenerSocket {
     pub(super) port: u16,
     /// What was set for the connections that it accepts.
     pub(super) options: Option<Arc<SocketOptions>>,
+    /// The link is gone, and nobody has been told yet.
+    pub(super) lost_link: bool,
 }
 
 impl ListenerSocket {

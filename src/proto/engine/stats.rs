@@ -216,6 +216,8 @@ pub struct Stats {
     pub time_wait: u64,
     /// Connections given up: no acknowledgment, no keepalive answer, or user timeout (`TCPAbortOnTimeout`).
     pub aborts_on_timeout: u64,
+    /// Connections and handshakes that ended because the link is gone for good.
+    pub aborts_on_link_gone: u64,
     /// Path MTUs lowered because a router said so.
     pub path_mtu_updates: u64,
     /// Path MTUs forgotten before their time, for another destination's.

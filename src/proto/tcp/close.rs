@@ -19,6 +19,9 @@ pub enum CloseReason {
     /// Keepalive probes went unanswered.
     #[error("keepalive probes went unanswered")]
     KeepaliveTimeout,
+    /// The link that it went over is gone for good.
+    #[error("the network interface is gone")]
+    NetworkDown,
     /// There is no route, or a router said so.
     #[error("the network cannot be reached")]
     NetworkUnreachable,
@@ -79,7 +82,7 @@ pub enum ConnectError {
     /// Nobody can be at that address: broadcast, multicast (RFC 9293 MUST-46), or another host's 127/8.
     #[error("no connection can be made to that address")]
     InvalidRemote,
-    /// There is no route.
+    /// There is no route, or the link is gone for good.
     #[error("the network cannot be reached")]
     NetworkUnreachable,
     /// No ephemeral port is free towards this destination.
@@ -97,6 +100,9 @@ pub enum ConnectError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
+    /// The link is gone for good; told once. What this host connects to itself is accepted still.
+    #[error("the network interface is gone")]
+    NetworkDown,
     /// The socket is not a listener.
     #[error("the socket does not listen")]
     NotListening,
