@@ -7,7 +7,8 @@ use super::addr::{ToSocketAddrs, resolve};
 use super::family::Family;
 use super::{TcpListener, TcpStream, error};
 use crate::Stack;
-use crate::proto::{ConnectError, Events, ListenError};
+use crate::proto::{CloseReason, ConnectError, ConnectedError, Detection, Engine, Events, ListenError};
+use crate::runtime::in_use;
 use crate::runtime::socket::Socket;
 
 impl Stack {
@@ -39,7 +40,7 @@ impl Stack {
     pub async fn listen<A: ToSocketAddrs>(&self, address: A) -> io::Result<TcpListener> {
         let mut last = None;
         for local in resolve(&address).await? {
-            match self.listen_on(local) {
+            match self.listen_on(local).await {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),
             }
@@ -51,16 +52,26 @@ impl Stack {
         let socket = Socket::open(self, |engine, now| {
             engine.connect(now, remote, None, None).map_err(|error| match error {
                 ConnectError::NetworkUnreachable if engine.link().is_none() => only_loopback(io::ErrorKind::NetworkUnreachable, remote),
+                ConnectError::NetworkUnreachable => lost(engine, remote).unwrap_or_else(|| error::connect(error)),
                 error => error::connect(error),
             })
         })?;
         let id = socket.id();
         let outcome = Events::WRITABLE | Events::WRITE_CLOSED | Events::READ_CLOSED | Events::ERROR;
-        socket.wait(outcome, |engine, _| engine.connected(id).map_err(error::connected)).await?;
+        let connected = |engine: &mut Engine, _| {
+            engine.connected(id).map_err(|error| match error {
+                ConnectedError::Closed(CloseReason::AddressInUse) => lost(engine, remote).unwrap_or_else(|| error::connected(error)),
+                error => error::connected(error),
+            })
+        };
+        socket.wait(outcome, connected).await?;
         Ok(TcpStream::new(socket, Family::of(remote)))
     }
 
-    fn listen_on(&self, local: SocketAddr) -> io::Result<TcpListener> {
+    async fn listen_on(&self, local: SocketAddr) -> io::Result<TcpListener> {
+        if let Detection::Failed(conflict) = self.detection(local.ip()).await? {
+            return Err(in_use(conflict));
+        }
         let socket = Socket::open(self, |engine, now| {
             engine.listen(now, local, BACKLOG).map_err(|error| match error {
                 ListenError::AddressNotAvailable if engine.link().is_none() => only_loopback(io::ErrorKind::AddrNotAvailable, local),
@@ -73,6 +84,11 @@ impl Stack {
 
 fn unresolved() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "could not resolve to any address")
+}
+
+/// The stack would have a way to `remote`, if another host didn't have the address that it begins with.
+fn lost(engine: &Engine, remote: SocketAddr) -> Option<io::Error> {
+    engine.duplicate_address().filter(|conflict| conflict.address.is_ipv4() == remote.is_ipv4()).map(in_use)
 }
 
 fn only_loopback(kind: io::ErrorKind, address: SocketAddr) -> io::Error {

@@ -10,6 +10,7 @@ use crate::proto::{AcceptError, CloseReason, ConnectError, ConnectedError, Liste
 pub(crate) fn closed(reason: CloseReason) -> io::Error {
     errno(match reason {
         CloseReason::Aborted => libc::ECONNABORTED,
+        CloseReason::AddressInUse => libc::EADDRINUSE,
         CloseReason::Finished => libc::ENOTCONN,
         CloseReason::HostUnreachable => libc::EHOSTUNREACH,
         CloseReason::KeepaliveTimeout | CloseReason::RetransmissionTimeout | CloseReason::UserTimeout => libc::ETIMEDOUT,
@@ -101,6 +102,7 @@ mod tests {
     fn the_kinds_are_those_of_the_kernel() {
         let kinds = [
             (CloseReason::Aborted, io::ErrorKind::ConnectionAborted),
+            (CloseReason::AddressInUse, io::ErrorKind::AddrInUse),
             (CloseReason::HostUnreachable, io::ErrorKind::HostUnreachable),
             (CloseReason::KeepaliveTimeout, io::ErrorKind::TimedOut),
             (CloseReason::NetworkDown, io::ErrorKind::NetworkDown),

@@ -38,7 +38,8 @@ impl TcpListener {
     /// as `::ffff:a.b.c.d`; the most specific listener wins. Of several addresses the first that works is taken.
     ///
     /// # Errors
-    /// `AddrInUse` if another listener has the port, or no port is free; `AddrNotAvailable` if the address is not the stack's; those of the
+    /// `AddrInUse` if another listener has the port, no port is free, or another host has the address, which the text then names with its
+    /// Ethernet address; `AddrNotAvailable` if the address is not the stack's; those of the
     /// resolver.
     ///
     /// # Cancel safety

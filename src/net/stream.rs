@@ -60,7 +60,8 @@ impl TcpStream {
     /// Opens a connection from the [current](Stack::current) stack. Several addresses are tried in turn; the last error counts.
     ///
     /// # Errors
-    /// `ConnectionRefused`, `TimedOut`, `HostUnreachable`, `NetworkUnreachable`; `AddrNotAvailable` if no port is free; those of the
+    /// `ConnectionRefused`, `TimedOut`, `HostUnreachable`, `NetworkUnreachable`; `AddrInUse` if another host has the address to connect from;
+    /// `AddrNotAvailable` if no port is free; those of the
     /// resolver.
     ///
     /// # Cancel safety

@@ -76,6 +76,8 @@ pub struct Link {
     pub segments_v6: bool,
     /// Inbound [`Checksum::Partial`] may be believed: the frame never left this machine.
     pub trusts_partial: bool,
+    /// Other hosts may be on the link: addresses are probed before they are used, and announced (RFC 5227, RFC 4862 §5.4).
+    pub shared: bool,
     /// The link carries frames at present.
     pub up: bool,
     /// The link is down and will never be up again: its interface was removed, or the other end of its wire dropped. Everything that goes over
@@ -84,10 +86,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link that is up, cuts nothing and trusts nothing.
+    /// A link that is up, cuts nothing, trusts nothing, and has no hosts that are not known of.
     #[must_use]
     pub const fn new(medium: Medium, mtu: u16) -> Self {
-        Self { medium, mtu, segments_v4: false, segments_v6: false, trusts_partial: false, up: true, gone: false }
+        Self { medium, mtu, segments_v4: false, segments_v6: false, trusts_partial: false, shared: false, up: true, gone: false }
     }
 
     /// The same link, cutting super-packets of both families or of none.
@@ -110,6 +112,13 @@ impl Link {
     #[must_use]
     pub const fn with_trusted_partial(mut self, on: bool) -> Self {
         self.trusts_partial = on;
+        self
+    }
+
+    /// The same link, on which other hosts may be or not.
+    #[must_use]
+    pub const fn with_sharing(mut self, on: bool) -> Self {
+        self.shared = on;
         self
     }
 }

@@ -20,6 +20,7 @@ mod tcp;
 mod time;
 pub mod wire;
 
+pub use engine::address::{AddressConflict, Detection};
 pub use engine::route::{Cidr, CidrError};
 pub use engine::slot::{Signal, SocketId};
 pub use engine::stats::{DropReason, Stats};

@@ -20,6 +20,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub use counters::Counters;
 pub use current::Entered;
 pub use executor::{JoinError, JoinHandle, Runtime, spawn};
 
-use crate::proto::{self, State, netstat};
+use crate::proto::{self, AddressConflict, Detection, State, netstat};
 use shard::Shard;
 use sync::Arc;
 
@@ -91,10 +92,15 @@ impl Stack {
         Builder::default()
     }
 
-    /// Waits until the link is up. A stack without a device is ready at once.
+    /// Waits until the link is up and no other host has answered for the stack's addresses. A stack without a device is ready at once, and one
+    /// on a wire inside the process when the wire has two ends; on an interface it takes [`Config::address_probes`](proto::Config) times
+    /// [`Config::address_probe_interval`](proto::Config): 200 ms.
+    ///
+    /// Sockets may be opened before; what they have to send waits for the same.
     ///
     /// # Errors
-    /// If the stack has been shut down; `NetworkDown` if the link is gone for good.
+    /// `AddrInUse` if another host has one of the addresses; the text names both, and inside is a [`proto::AddressConflict`]. That address is
+    /// not used; the stack goes on with the others. `NetworkDown` if the link is gone for good. Anything else if the stack has died.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -107,8 +113,26 @@ impl Stack {
                     return Err(io::Error::new(io::ErrorKind::NetworkDown, text));
                 }
                 Some(link) if !link.up => time::Sleep::on(self, LINK_POLL).await,
-                Some(_) | None => return Ok(()),
+                Some(_) | None => break,
             }
+        }
+        // Whatever becomes of those that are well: one that is not is told.
+        _ = self.detection(Ipv6Addr::UNSPECIFIED.into()).await?;
+        match self.shard().call(|core, _| core.engine.duplicate_address())? {
+            Some(conflict) => Err(in_use(conflict)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until detection is done with the addresses that `local` stands for; a link that is down keeps nobody waiting.
+    pub(crate) async fn detection(&self, local: IpAddr) -> io::Result<Detection> {
+        loop {
+            let (detection, is_up) =
+                self.shard().call(|core, _| (core.engine.detection(local), core.engine.link().is_some_and(|link| link.up)))?;
+            if detection != Detection::UnderWay || !is_up {
+                return Ok(detection);
+            }
+            time::Sleep::on(self, LINK_POLL).await;
         }
     }
 
@@ -210,6 +234,11 @@ impl fmt::Debug for Stack {
         let (addresses, sockets) = shown.unzip();
         f.debug_struct("Stack").field("addresses", &addresses).field("sockets", &sockets).finish_non_exhaustive()
     }
+}
+
+/// What a caller is told of an address that another host has.
+pub(crate) fn in_use(conflict: AddressConflict) -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, conflict)
 }
 
 /// What handles, listeners and streams share. When it goes, the driver learns that nobody is left.

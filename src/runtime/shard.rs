@@ -228,8 +228,12 @@ impl Shard {
         let now = self.now();
         core.asleep_until = None;
         core.engine.advance(now);
+        let conflict = core.engine.take_address_conflict();
         self.settle(core, now, output)?;
         drop(notice);
+        if let Some(conflict) = conflict {
+            tracing::warn!(address = %conflict.address, mac = %conflict.mac, "{conflict}");
+        }
         Ok(turned)
     }
 

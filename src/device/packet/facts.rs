@@ -48,7 +48,7 @@ pub(in crate::device) fn link_of(socket: BorrowedFd<'_>, request: Request, mediu
     // The loopback's MTU is one more than fits.
     let mtu = u16::try_from(request.mtu(socket)?).unwrap_or(u16::MAX);
     let flags = i32::from(request.flags(socket)?);
-    let mut link = Link::new(medium, mtu);
+    let mut link = Link::new(medium, mtu).with_sharing(true);
     link.up = flags & IS_UP == IS_UP;
     Ok(link)
 }

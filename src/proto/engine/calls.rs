@@ -302,6 +302,7 @@ impl Engine {
         self.advance_half_open();
         self.time_waits.expire(self.now);
         self.advance_neighbors();
+        self.advance_addresses();
     }
 
     fn on_socket_time(&mut self, index: u32) {

@@ -2,6 +2,7 @@
 //!
 //! A frame is built only when its next hop is known: a connection waits for its neighbour, and so does the reset of one.
 
+use super::address::Standing;
 use super::icmp::{Ends, solicitation_frame};
 use super::loopback::Looped;
 use super::neighbor::Resolution;
@@ -14,7 +15,7 @@ use crate::proto::tcp::close::CloseReason;
 use crate::proto::wire::ethernet::{self, EtherType};
 use crate::proto::wire::ip::{self, protocol};
 use crate::proto::wire::tcp::{CHECKSUM_OFFSET, HEADER_LEN_MAX};
-use crate::proto::wire::{Address, IpHeader, Segment, Sum, Tuple};
+use crate::proto::wire::{IpHeader, Segment, Sum, Tuple};
 use std::time::Duration;
 
 /// What stands below a segment.
@@ -92,6 +93,10 @@ impl Engine {
         let SegmentReply { tuple, segment, hop_limit, traffic_class, to } = reply;
         let hop = match (self.way_to(tuple.remote), to, self.link.map(|link| link.medium)) {
             (Way::Loopback, ..) => Hop::Here,
+            _ if !self.is_assigned(tuple.local) => {
+                self.stats.replies_dropped += 1;
+                return;
+            }
             (_, _, Some(Medium::Ip)) => Hop::Bare,
             (_, Some(destination), Some(Medium::Ethernet(source))) => Hop::Ethernet(Ends { source, destination }),
             (Way::Link(next), None, Some(Medium::Ethernet(source))) => match self.neighbors.resolve(self.now, next) {
@@ -170,6 +175,12 @@ impl Engine {
     /// Whether the socket's next hop is known.
     fn access(&mut self, index: u32, way: Way) -> Access {
         let opening = matches!(self.sockets[index as usize].slot, Slot::Opening(_));
+        if way != Way::Loopback
+            && self.own.restricts()
+            && let Some(barred) = self.barred(index)
+        {
+            return barred;
+        }
         let next = match way {
             Way::Loopback => return Access::Granted(Hop::Here),
             Way::Link(next) => next,
@@ -194,6 +205,20 @@ impl Engine {
                 self.arm(index, at);
                 Access::Later
             }
+        }
+    }
+
+    /// Why a socket must not send from its address now, if so.
+    fn barred(&self, index: u32) -> Option<Access> {
+        let (local, opening) = match &self.sockets[index as usize].slot {
+            Slot::Connection(connection) => (connection.tuple().local, false),
+            Slot::Opening(opening) => (opening.tuple().local, true),
+            Slot::Listener(_) | Slot::Remains(_) => return None,
+        };
+        match self.own.standing(local) {
+            Standing::Assigned => None,
+            Standing::Duplicate if opening => Some(Access::Lost(CloseReason::AddressInUse)),
+            Standing::Tentative | Standing::Duplicate => Some(Access::Later),
         }
     }
 
@@ -268,7 +293,7 @@ impl Engine {
             && let Some(question) = self.neighbors.take_solicit()
         {
             let Some(Medium::Ethernet(own)) = self.link.map(|link| link.medium) else { continue };
-            let source = self.routes.source_for(question.target).unwrap_or(Address::ANY);
+            let Some(source) = self.asking_address(question.target) else { continue };
             self.emit(sink, solicitation_frame(own, source, question.target, question.unicast));
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct Arrival {
 struct Packet {
     offset: usize,
     from: Option<MacAddress>,
+    /// Who sent the frame, to a group or to us.
+    sender: Option<MacAddress>,
 }
 
 impl Engine {
@@ -61,7 +63,7 @@ impl Engine {
     fn receive_frame(&mut self, frame: Frame<'_>) -> Result<(), DropReason> {
         match self.link.map(|link| link.medium) {
             Some(Medium::Ethernet(own)) => self.receive_ethernet(frame, own),
-            Some(Medium::Ip) => self.receive_packet(frame, Packet { offset: 0, from: None }),
+            Some(Medium::Ip) => self.receive_packet(frame, Packet { offset: 0, from: None, sender: None }),
             None => Err(DropReason::LinkDown),
         }
     }
@@ -80,7 +82,7 @@ impl Engine {
             EtherType::Arp => self.receive_arp(&bytes[ethernet::HEADER_LEN..], own),
             EtherType::Ipv4 | EtherType::Ipv6 => {
                 let from = for_us.then_some(header.source);
-                self.receive_packet(frame, Packet { offset: ethernet::HEADER_LEN, from })
+                self.receive_packet(frame, Packet { offset: ethernet::HEADER_LEN, from, sender: Some(header.source) })
             }
         }
     }
@@ -90,8 +92,15 @@ impl Engine {
         let target_is_own = self.routes.is_own(Address::new(packet.target.into()));
         let sender = Address::new(packet.sender.into());
         if self.routes.is_own(sender) {
-            self.stats.address_conflicts += 1;
+            self.on_address_claim(sender, packet.sender_mac);
             return Err(DropReason::OwnSource);
+        }
+        let target = Address::new(packet.target.into());
+        if target_is_own && !self.is_assigned(target) {
+            if sender.is_unspecified() {
+                self.on_address_claim(target, packet.sender_mac);
+            }
+            return Err(DropReason::NotForUs);
         }
         let waiting = self.neighbors.on_claim(self.now, Claim::of_arp(&packet));
         self.wake_waiters(&waiting);
@@ -111,7 +120,7 @@ impl Engine {
             protocol::TCP => self.receive_tcp(frame, header, range, packet.from),
             protocol::ICMP | protocol::ICMPV6 => {
                 let bytes = &frame.bytes.as_slice()[range];
-                self.receive_icmp(&header, bytes, packet.from)
+                self.receive_icmp(&header, bytes, packet)
             }
             _ => Err(DropReason::UnknownProtocol),
         }
@@ -124,11 +133,13 @@ impl Engine {
             && header.protocol == protocol::ICMPV6
             && (self.routes.addresses().iter().any(|own| solicited_node(own.address().into()) == destination)
                 || destination == crate::proto::wire::ndp::all_nodes());
-        if !self.routes.is_own(destination) && !group_of_ours {
+        if !group_of_ours && !(self.routes.is_own(destination) && self.is_assigned(destination)) {
             return Err(DropReason::NotForUs);
         }
         let probe = source == Address::ANY && header.protocol == protocol::ICMPV6;
         match self.martian(source, destination) {
+            // Another host may speak from an address of ours about that very address: to be heard, and no further.
+            Some(DropReason::OwnSource) if group_of_ours => Ok(()),
             Some(reason) if !probe => Err(reason),
             Some(_) | None => Ok(()),
         }
@@ -322,7 +333,7 @@ impl Engine {
         self.replies.push(Reply::Segment(reply), &mut self.stats);
     }
 
-    fn receive_icmp(&mut self, header: &IpHeader, bytes: &[u8], from: Option<MacAddress>) -> Result<(), DropReason> {
+    fn receive_icmp(&mut self, header: &IpHeader, bytes: &[u8], Packet { from, sender, .. }: Packet) -> Result<(), DropReason> {
         match Message::parse(header, bytes)? {
             Message::EchoRequest(echo) => {
                 if !self.replies.may_echo(self.now) {
@@ -340,13 +351,31 @@ impl Engine {
                 }
             }
             Message::Error(report) => self.receive_error(&report),
+            Message::NeighborAdvertisement(advertisement) if self.routes.is_own(advertisement.target) => {
+                if let Some(mac) = advertisement.target_mac.or(sender) {
+                    self.on_address_claim(advertisement.target, mac);
+                }
+                return Err(DropReason::OwnSource);
+            }
             Message::NeighborAdvertisement(advertisement) => {
                 let waiting = self.neighbors.on_claim(self.now, Claim::of_advertisement(&advertisement));
                 self.wake_waiters(&waiting);
             }
+            Message::NeighborSolicitation(_) if self.routes.is_own(header.source) => {
+                if let Some(mac) = sender {
+                    self.on_address_claim(header.source, mac);
+                }
+                return Err(DropReason::OwnSource);
+            }
             Message::NeighborSolicitation(question) => {
                 let Some(Medium::Ethernet(own)) = self.link.map(|link| link.medium) else { return Err(DropReason::NotForUs) };
                 if !self.routes.is_own(question.target) {
+                    return Err(DropReason::NotForUs);
+                }
+                if !self.is_assigned(question.target) {
+                    if let Some(mac) = sender.filter(|_| header.source.is_unspecified()) {
+                        self.on_address_claim(question.target, mac);
+                    }
                     return Err(DropReason::NotForUs);
                 }
                 let waiting = self.neighbors.on_claim(self.now, Claim::of_solicitation(header.source, &question));

@@ -17,11 +17,14 @@
 //! | `listener`, `time_wait`, `wheel` | the SYN cache and accept queues; resting 4-tuples; timers |
 //! | `cookies` | handshakes without a record, when the SYN cache has no room |
 //! | `isn`, `ports`, `limits` | initial sequence numbers; ephemeral ports; rates per source |
+//! | `address`, `announce` | our own addresses: does another host have one, telling that it is here |
 //! | `route`, `neighbor`, `icmp`, `path_mtu` | where packets go; who is next to us; what routers say; how long packets may be |
 //! | `stats`, `trace` | every counter; a record of frames and what they did, when asked for |
 //!
 //! It must not know: threads, wakers, sockets of an operating system, what time it is.
 
+pub(crate) mod address;
+mod announce;
 mod calls;
 mod causes;
 mod cookies;
@@ -56,6 +59,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use self::address::Addresses;
 use self::cookies::Cookies;
 use self::demux::{Index, TupleHash};
 use self::isn::Isn;
@@ -121,6 +125,8 @@ pub struct Engine {
     shard: u16,
     link: Option<Link>,
     routes: Routes,
+    /// How our addresses stand on a link that others share.
+    own: Addresses,
     neighbors: Neighbors,
     path_mtus: PathMtus,
     sockets: Slab<Entry>,
@@ -159,6 +165,7 @@ impl Engine {
             shard: 0,
             link: None,
             routes: Routes::default(),
+            own: Addresses::new(config.address_probes, config.address_probe_interval),
             neighbors: Neighbors::new(secrets.table_hash("neighbors"), config.neighbor_timeout, config.neighbor_tries),
             path_mtus: PathMtus::new(secrets.table_hash("path MTUs")),
             sockets: Slab::new(),
@@ -201,10 +208,13 @@ impl Engine {
                 self.replies.retry(&mut self.stats);
             }
             let was_gone = self.is_link_gone();
+            let is_news = self.is_news(link.as_ref());
             self.link = link;
             self.refresh_ways();
             if self.is_link_gone() && !was_gone {
                 self.end_all_on_link();
+            } else if is_news {
+                self.begin_detection();
             }
         }
     }
@@ -215,21 +225,23 @@ impl Engine {
         self.link.as_ref()
     }
 
-    /// Adds an address of our own, with the prefix that is on the link. It is announced to the neighbours; false if there are too many.
+    /// Adds an address of our own, with the prefix that is on the link. It is announced to the neighbours, on a link that others share after
+    /// [detection](Self::detection); false if there are too many.
     pub fn add_address(&mut self, now: Instant, cidr: Cidr) -> bool {
         self.tick(now);
-        let added = self.routes.add(cidr) != Addition::Full;
-        if added {
+        let addition = self.routes.add(cidr);
+        if addition != Addition::Full {
             self.refresh_ways();
-            self.announce(cidr.address().into());
+            self.introduce(cidr, addition);
         }
-        added
+        addition != Addition::Full
     }
 
     /// Removes an address. Its connections live on, but nothing reaches them any more.
     pub fn remove_address(&mut self, now: Instant, address: IpAddr) {
         self.tick(now);
         self.routes.remove(address.into());
+        self.own.remove(address.into());
         self.refresh_ways();
     }
 
@@ -298,7 +310,8 @@ impl Engine {
     /// change anything.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let deadlines = [self.wheel.next(), self.syn_cache.deadline(), self.time_waits.deadline(), self.neighbors.deadline()];
+        let deadlines =
+            [self.wheel.next(), self.syn_cache.deadline(), self.time_waits.deadline(), self.neighbors.deadline(), self.own.deadline()];
         deadlines.into_iter().flatten().min()
     }
 

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::icmp::{neighbor_advertisement_frame, solicitation_frame};
 use super::reply::{Reply, SegmentReply};
 use super::route::NextHop;
 use super::slot::{Addition, Entry, Owner, Remains, Slot, Way};
 use super::time_wait::Remnant;
 use super::wheel::Timer;
 use crate::proto::Instant;
-use crate::proto::link::{MacAddress, Medium};
 use crate::proto::tcp::buffer::Queue;
 use crate::proto::tcp::close::CloseReason;
 use crate::proto::tcp::connection::{Connection, End, Rest};
@@ -146,24 +144,14 @@ impl Engine {
             CloseReason::KeepaliveTimeout | CloseReason::RetransmissionTimeout | CloseReason::UserTimeout => {
                 self.stats.aborts_on_timeout += 1
             }
-            CloseReason::HostUnreachable
+            CloseReason::AddressInUse
+            | CloseReason::HostUnreachable
             | CloseReason::NetworkUnreachable
             | CloseReason::Prohibited
             | CloseReason::ProtocolUnreachable
             | CloseReason::Refused => self.stats.failed_opens += 1,
             CloseReason::Aborted | CloseReason::Finished | CloseReason::NetworkDown | CloseReason::Reset | CloseReason::ResetAfterFin => {}
         }
-    }
-
-    /// Our address is new on the link: neighbours that knew another owner learn of it (RFC 5227 §3, RFC 4861 §7.2.6).
-    pub(super) fn announce(&mut self, address: Address) {
-        let Some(Medium::Ethernet(own)) = self.link.map(|link| link.medium) else { return };
-        let frame = if address.is_v4() {
-            solicitation_frame(own, address, address, None)
-        } else {
-            neighbor_advertisement_frame(own, address, Address::ANY, MacAddress::BROADCAST)
-        };
-        self.replies.push(Reply::Frame(Box::new(frame)), &mut self.stats);
     }
 
     /// Frees a slot.

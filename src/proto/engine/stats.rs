@@ -188,8 +188,10 @@ pub struct Stats {
     pub resets_suppressed: u64,
     /// Answers without a socket (resets, SYN,ACKs, ARP, echo replies) that had no room or no way.
     pub replies_dropped: u64,
-    /// ARP packets in which another host claims an address of ours.
+    /// ARP packets and neighbour advertisements in which another host claims an address of ours.
     pub address_conflicts: u64,
+    /// Announcements that answered such a claim.
+    pub address_defences: u64,
     /// Connections begun by this side (`ActiveOpens`).
     pub active_opens: u64,
     /// Handshakes completed that a peer began (`PassiveOpens`).

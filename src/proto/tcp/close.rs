@@ -10,6 +10,9 @@ pub enum CloseReason {
     /// We aborted it.
     #[error("the connection was aborted locally")]
     Aborted,
+    /// Another host on the link has the address that the connection was to come from.
+    #[error("another host has the local address")]
+    AddressInUse,
     /// Both sides closed in good order.
     #[error("the connection was closed by both sides")]
     Finished,

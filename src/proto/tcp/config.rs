@@ -114,6 +114,8 @@ impl Default for Keepalive {
 /// | `traffic_class` | DSCP in the upper six bits | octet | 0 | RFC 9293 MUST-48 |
 /// | `neighbor_timeout` | time between questions about a neighbour | time | 1 s | `retrans_time_ms` |
 /// | `neighbor_tries` | questions until a neighbour counts as gone | count | 3 | `mcast_solicit` |
+/// | `address_probes` | questions whether another host has our address, before it is used on a link that others share | count | 2 | RFC 5227 `PROBE_NUM`, fewer; Linux: 0, IPv6 1 |
+/// | `address_probe_interval` | time for an answer to each | time | 100 ms | RFC 5227 `PROBE_MIN`, shorter; Linux: IPv6 1 s |
 /// | `icmp_per_second` | answers to pings | per second | 1,000 | `icmp_msgs_per_sec` |
 /// | `resets_per_second` | resets to segments without a connection, for each of 1,024 buckets of sources | per second | 10,000 | - |
 ///
@@ -182,6 +184,8 @@ pub struct Config {
     pub traffic_class: u8,
     pub neighbor_timeout: Duration,
     pub neighbor_tries: u32,
+    pub address_probes: u32,
+    pub address_probe_interval: Duration,
     pub icmp_per_second: u32,
     pub resets_per_second: u32,
 }
@@ -240,6 +244,8 @@ impl Default for Config {
             traffic_class: 0,
             neighbor_timeout: Duration::from_secs(1),
             neighbor_tries: 3,
+            address_probes: 2,
+            address_probe_interval: Duration::from_millis(100),
             icmp_per_second: 1000,
             resets_per_second: 10_000,
         }
@@ -248,7 +254,8 @@ impl Default for Config {
 
 impl Config {
     /// The letter of the RFCs where deployed practice differs: minimum RTO 1 s (RFC 6298 §2.4), 2·MSL of 4 minutes (RFC 9293 MUST-13), SYN
-    /// retries of more than 3 minutes (MUST-23), segments without negotiated timestamps dropped (RFC 7323 §3.2).
+    /// retries of more than 3 minutes (MUST-23), segments without negotiated timestamps dropped (RFC 7323 §3.2), addresses probed for 3 s
+    /// (RFC 5227 §1.1).
     #[must_use]
     pub fn rfc() -> Self {
         Self {
@@ -258,6 +265,8 @@ impl Config {
             syn_retries: 8,
             syn_linear_timeouts: 0,
             require_timestamps: true,
+            address_probes: 3,
+            address_probe_interval: Duration::from_secs(1),
             ..Self::default()
         }
     }

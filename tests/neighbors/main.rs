@@ -1,0 +1,9 @@
+//! Who is on the link: our own addresses and those of our neighbours, between engines on one Ethernet, in virtual time.
+//!
+//! | module | what it asks |
+//! |---|---|
+//! | `own` | is an address probed before it is used, announced after that, and named with its other owner if it has one |
+//! | `hub` | what all of them stand on |
+
+mod hub;
+mod own;
