@@ -59,7 +59,16 @@ impl Hub {
 
     /// What was said since the last call: milliseconds since the start, and what.
     pub(crate) fn said(&mut self, host: usize) -> Vec<(u64, String)> {
-        let (said, rest) = std::mem::take(&mut self.log).into_iter().partition(|(_, who, _)| *who == host);
+        self.take(host, |what| !what.starts_with("report"))
+    }
+
+    /// The same, but reports of groups and nothing else.
+    pub(crate) fn reported(&mut self, host: usize) -> Vec<(u64, String)> {
+        self.take(host, |what| what.starts_with("report"))
+    }
+
+    fn take(&mut self, host: usize, wanted: impl Fn(&str) -> bool) -> Vec<(u64, String)> {
+        let (said, rest) = std::mem::take(&mut self.log).into_iter().partition(|(_, who, what)| *who == host && wanted(what));
         self.log = rest;
         let said: Vec<(Instant, usize, String)> = said;
         said.into_iter().map(|(at, _, what)| (u64::try_from((at - START).as_millis()).expect("short"), what)).collect()
@@ -120,7 +129,21 @@ fn words(bytes: &[u8]) -> String {
         };
     }
     let (header, payload) = IpHeader::parse(rest).expect("an IP packet");
-    match Message::parse(&header, &rest[payload]) {
+    let message = &rest[payload];
+    if header.protocol == 58 && matches!(message[0], 131 | 143) {
+        assert_eq!((rest[6], rest[7], &rest[40..48]), (0, 1, &[58, 0, 5, 2, 0, 0, 1, 0][..]), "hop limit 1 and a router alert");
+        let group = |octets: &[u8]| <[u8; 16]>::try_from(octets).expect("an address");
+        let show = |octets: &[u8]| std::net::Ipv6Addr::from(group(octets)).to_string();
+        let groups = if message[0] == 131 {
+            format!("in one {}", show(&message[8..24]))
+        } else {
+            let word = if message[8] == 4 { "join" } else { "in" };
+            let groups: Vec<_> = message[8..].chunks(20).map(|record| show(&record[4..])).collect();
+            format!("{word} {}", groups.join(" "))
+        };
+        return format!("report {} {groups}", header.source);
+    }
+    match Message::parse(&header, message) {
         Ok(Message::NeighborSolicitation(question)) if header.source == Address::ANY => format!("probe {}{to_all}", question.target),
         Ok(Message::NeighborSolicitation(question)) => format!("ask {} from {}{to_all}", question.target, header.source),
         Ok(Message::NeighborAdvertisement(answer)) if answer.solicited => format!("answer {}{to_all}", answer.target),

@@ -2,8 +2,10 @@
 //!
 //! | module | what it asks |
 //! |---|---|
+//! | `groups` | are the groups of neighbour discovery reported to those who ask |
 //! | `own` | is an address probed before it is used, announced after that, and named with its other owner if it has one |
 //! | `hub` | what all of them stand on |
 
+mod groups;
 mod hub;
 mod own;

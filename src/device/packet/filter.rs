@@ -98,7 +98,8 @@ fn ipv6_steps(addresses: &[Ipv6Addr]) -> Vec<Step> {
     }
     let all: Vec<_> = addresses.iter().copied().map(IpAddr::V6).collect();
     let mut steps: Vec<_> = addresses.iter().flat_map(|address| ipv6_destination(*address)).collect();
-    steps.extend([step(LOAD_BYTE, IPV6_NEXT_HEADER_AT), jump(IF_EQUAL, ICMPV6, 1, 0), REJECT]);
+    // A query for listeners has its router alert before ICMPv6 (RFC 3810 §5).
+    steps.extend([step(LOAD_BYTE, IPV6_NEXT_HEADER_AT), jump(IF_EQUAL, ICMPV6, 2, 0), jump(IF_EQUAL, HOP_BY_HOP, 1, 0), REJECT]);
     steps.extend(multicasts(&all).into_iter().flat_map(ipv6_destination));
     steps.push(REJECT);
     steps
@@ -162,6 +163,7 @@ const IPV4_DESTINATION_AT: u32 = 14 + 16;
 const IPV6_NEXT_HEADER_AT: u32 = 14 + 6;
 const IPV6_DESTINATION_AT: u32 = 14 + 24;
 const ICMPV6: u32 = 58;
+const HOP_BY_HOP: u32 = 0;
 
 #[cfg(test)]
 mod tests {
@@ -256,8 +258,8 @@ mod tests {
         let enters = |destination: &str, protocol| {
             run(&program, &frame(ETHERTYPE_IPV6, destination.parse().expect("an address"), protocol), Aside::default()) == WHOLE
         };
-        assert!(enters("ff02::1:ff12:3456", 58) && enters("ff02::1", 58));
-        assert!(!enters("ff02::1:ff12:3456", 6) && !enters("ff02::1:ff12:3457", 58) && !enters("ff02::2", 58));
+        assert!(enters("ff02::1:ff12:3456", 58) && enters("ff02::1", 58) && enters("ff02::1", 0));
+        assert!(!enters("ff02::1:ff12:3456", 6) && !enters("ff02::1:ff12:3457", 58) && !enters("ff02::2", 58) && !enters("ff02::2", 0));
     }
 
     #[test]

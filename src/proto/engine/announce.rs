@@ -40,6 +40,7 @@ impl Engine {
         for cidr in self.own.probe_all(self.now) {
             let _ = self.routes.add(cidr);
         }
+        self.join_groups();
         self.advance_addresses();
     }
 
@@ -47,7 +48,10 @@ impl Engine {
     pub(super) fn introduce(&mut self, cidr: Cidr, addition: Addition) {
         let address = Address::new(cidr.address());
         self.own.add(cidr);
-        if addition == Addition::New && self.link.is_some_and(|link| is_probed(&link)) {
+        if addition == Addition::New && self.is_probing_link() {
+            if !address.is_v4() {
+                self.join_groups();
+            }
             self.own.probe(self.now, address);
             self.advance_addresses();
         } else {
@@ -99,6 +103,11 @@ impl Engine {
         link.is_some_and(is_probed) && was.map(|was| was.medium) != link.map(|link| link.medium)
     }
 
+    /// True if the link is one on which addresses are probed.
+    pub(super) fn is_probing_link(&self) -> bool {
+        self.link.is_some_and(|link| is_probed(&link))
+    }
+
     /// True if packets from and to `address` may pass.
     pub(super) fn is_assigned(&self, address: Address) -> bool {
         !self.own.restricts() || self.own.standing(address) == Standing::Assigned
@@ -130,6 +139,6 @@ impl Engine {
 }
 
 /// True for a link on which another host could have our addresses, and be asked.
-pub(super) const fn is_probed(link: &Link) -> bool {
+const fn is_probed(link: &Link) -> bool {
     link.shared && link.up && matches!(link.medium, Medium::Ethernet(_))
 }

@@ -303,6 +303,7 @@ impl Engine {
         self.time_waits.expire(self.now);
         self.advance_neighbors();
         self.advance_addresses();
+        self.advance_reports();
     }
 
     fn on_socket_time(&mut self, index: u32) {

@@ -43,7 +43,7 @@ impl From<IpError> for DropReason {
 impl From<IcmpError> for DropReason {
     fn from(error: IcmpError) -> Self {
         match error {
-            IcmpError::Neighbor(_) => Self::BadNdp,
+            IcmpError::Listener(_) | IcmpError::Neighbor(_) => Self::BadNdp,
             IcmpError::BadChecksum | IcmpError::BadQuotation | IcmpError::Truncated => Self::BadIcmp,
         }
     }

@@ -12,7 +12,7 @@ use crate::proto::time::Instant;
 use crate::proto::wire::ethernet::{self, EtherType};
 use crate::proto::wire::icmp::{ECHO_HEADER_LEN, Echo};
 use crate::proto::wire::ip::{self, is_multicast, is_unicast_source};
-use crate::proto::wire::{Address, IpHeader, arp, ndp};
+use crate::proto::wire::{Address, IpHeader, arp, mld, ndp};
 
 /// Up to how many bytes the payload of a ping is copied behind the header; a longer one becomes a view.
 const INLINE_PAYLOAD_MAX: usize = 64;
@@ -129,6 +129,13 @@ pub(crate) fn neighbor_advertisement_frame(own: MacAddress, target: Address, ask
     let mut message = [0; ndp::MESSAGE_LEN_MAX];
     let len = advertisement.emit(target, destination, &mut message);
     neighbor_frame(target, destination, Ends { source: own, destination: mac }, &message[..len])
+}
+
+/// A report of the groups that this host listens to.
+pub(crate) fn report_frame(report: mld::Report, ends: Ends) -> TxFrame {
+    let mut frame = ip_frame(&report.header, report.payload.len(), Some(ends));
+    frame.put_view(report.payload.into()).expect("the first view of a frame");
+    frame
 }
 
 fn neighbor_frame(source: Address, destination: Address, ends: Ends, message: &[u8]) -> TxFrame {

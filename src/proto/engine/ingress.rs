@@ -133,7 +133,8 @@ impl Engine {
             && header.protocol == protocol::ICMPV6
             && (self.routes.addresses().iter().any(|own| solicited_node(own.address().into()) == destination)
                 || destination == crate::proto::wire::ndp::all_nodes());
-        if !group_of_ours && !(self.routes.is_own(destination) && self.is_assigned(destination)) {
+        let ours = self.routes.is_own(destination) && self.is_assigned(destination);
+        if !ours && !group_of_ours {
             return Err(DropReason::NotForUs);
         }
         let probe = source == Address::ANY && header.protocol == protocol::ICMPV6;
@@ -351,6 +352,7 @@ impl Engine {
                 }
             }
             Message::Error(report) => self.receive_error(&report),
+            Message::ListenerQuery(query) => self.on_listener_query(&query),
             Message::NeighborAdvertisement(advertisement) if self.routes.is_own(advertisement.target) => {
                 if let Some(mac) = advertisement.target_mac.or(sender) {
                     self.on_address_claim(advertisement.target, mac);

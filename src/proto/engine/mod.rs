@@ -17,7 +17,7 @@
 //! | `listener`, `time_wait`, `wheel` | the SYN cache and accept queues; resting 4-tuples; timers |
 //! | `cookies` | handshakes without a record, when the SYN cache has no room |
 //! | `isn`, `ports`, `limits` | initial sequence numbers; ephemeral ports; rates per source |
-//! | `address`, `announce` | our own addresses: does another host have one, telling that it is here |
+//! | `address`, `announce`, `multicast` | our own addresses: does another host have one, telling that it is here, their groups |
 //! | `route`, `neighbor`, `icmp`, `path_mtu` | where packets go; who is next to us; what routers say; how long packets may be |
 //! | `stats`, `trace` | every counter; a record of frames and what they did, when asked for |
 //!
@@ -37,6 +37,7 @@ mod limits;
 mod link_gone;
 mod listener;
 mod loopback;
+mod multicast;
 mod neighbor;
 pub mod netstat;
 mod options;
@@ -64,6 +65,7 @@ use self::cookies::Cookies;
 use self::demux::{Index, TupleHash};
 use self::isn::Isn;
 use self::listener::Listeners;
+use self::multicast::Reports;
 use self::neighbor::Cache as Neighbors;
 use self::path_mtu::PathMtus;
 use self::ports::Ports;
@@ -127,6 +129,7 @@ pub struct Engine {
     routes: Routes,
     /// How our addresses stand on a link that others share.
     own: Addresses,
+    reports: Reports,
     neighbors: Neighbors,
     path_mtus: PathMtus,
     sockets: Slab<Entry>,
@@ -166,6 +169,7 @@ impl Engine {
             link: None,
             routes: Routes::default(),
             own: Addresses::new(config.address_probes, config.address_probe_interval),
+            reports: Reports::new(secrets.keyed_hash("listener reports")),
             neighbors: Neighbors::new(secrets.table_hash("neighbors"), config.neighbor_timeout, config.neighbor_tries),
             path_mtus: PathMtus::new(secrets.table_hash("path MTUs")),
             sockets: Slab::new(),
@@ -310,9 +314,9 @@ impl Engine {
     /// change anything.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let deadlines =
-            [self.wheel.next(), self.syn_cache.deadline(), self.time_waits.deadline(), self.neighbors.deadline(), self.own.deadline()];
-        deadlines.into_iter().flatten().min()
+        let addresses = [self.own.deadline(), self.reports.deadline()].into_iter().flatten();
+        let deadlines = [self.wheel.next(), self.syn_cache.deadline(), self.time_waits.deadline(), self.neighbors.deadline()];
+        deadlines.into_iter().flatten().chain(addresses).min()
     }
 
     /// True if [`transmit`](Self::transmit) would have something to do.

@@ -46,7 +46,7 @@ drop_reasons! {
     BadIpChecksum = "bad-ip-checksum",
     /// An IP header that is malformed or whose lengths lie.
     BadIpHeader = "bad-ip-header",
-    /// A neighbour discovery message that is malformed or came from beyond the link.
+    /// A message of neighbour or listener discovery that is malformed or came from beyond the link.
     BadNdp = "bad-ndp",
     /// The TCP checksum is wrong.
     BadTcpChecksum = "bad-tcp-checksum",
@@ -192,6 +192,8 @@ pub struct Stats {
     pub address_conflicts: u64,
     /// Announcements that answered such a claim.
     pub address_defences: u64,
+    /// Reports of the IPv6 groups that this host listens to.
+    pub listener_reports: u64,
     /// Connections begun by this side (`ActiveOpens`).
     pub active_opens: u64,
     /// Handshakes completed that a peer began (`PassiveOpens`).

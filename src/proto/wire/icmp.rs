@@ -10,6 +10,7 @@ use etherparse::{Icmpv4Slice, Icmpv6Slice, Ipv4HeaderSlice, Ipv6HeaderSlice, icm
 
 use super::checksum::Sum;
 use super::ip_header::{IpHeader, protocol};
+use super::mld::{self, MldError, Query};
 use super::ndp::{Advertisement, NdpError, Solicitation};
 use super::seq::SeqNum;
 use super::tuple::{Address, Tuple};
@@ -27,6 +28,8 @@ pub enum Message<'a> {
     EchoRequest(Echo<'a>),
     /// A segment did not arrive.
     Error(ErrorReport),
+    /// A router asks who listens to which groups.
+    ListenerQuery(Query),
     /// News of a neighbour.
     NeighborAdvertisement(Advertisement),
     /// A question for a neighbour.
@@ -90,6 +93,9 @@ pub enum IcmpError {
     /// An error that quotes no TCP segment of the host which it was sent to.
     #[error("the quotation is none of a TCP segment of ours")]
     BadQuotation,
+    /// A query for listeners breaks a rule.
+    #[error("multicast listener discovery: {0}")]
+    Listener(#[from] MldError),
     /// A message of neighbour discovery breaks a rule.
     #[error("neighbour discovery: {0}")]
     Neighbor(#[from] NdpError),
@@ -149,6 +155,7 @@ impl<'a> Message<'a> {
         let word = message.bytes5to8();
         let kind = match (message.type_u8(), message.code_u8()) {
             (TYPE_ECHO_REQUEST, 0) => return Ok(Self::echo(word, bytes)),
+            (mld::TYPE_QUERY, _) => return Ok(Self::ListenerQuery(Query::parse(header, bytes)?)),
             (TYPE_NEIGHBOR_SOLICITATION, _) => return Ok(Self::NeighborSolicitation(Solicitation::parse(header, bytes)?)),
             (TYPE_NEIGHBOR_ADVERTISEMENT, _) => return Ok(Self::NeighborAdvertisement(Advertisement::parse(header, bytes)?)),
             // RFC 4443 §3.2: the code of this one is ignored.

@@ -18,6 +18,7 @@ pub mod ip;
 mod ip_header;
 pub mod ipv4;
 pub mod ipv6;
+pub mod mld;
 pub mod ndp;
 pub mod options;
 pub mod seq;
