@@ -44,6 +44,8 @@ enum Access {
     Later,
     /// It never will.
     Lost(CloseReason),
+    /// It may speak, and nobody hears it: its timers run, and end it with this reason if nothing changes.
+    Unheard(CloseReason),
 }
 
 impl Engine {
@@ -140,8 +142,9 @@ impl Engine {
     /// Sends one frame of the socket in slot `index`; false if it has nothing to say now.
     fn transmit_from(&mut self, index: u32, sink: &mut impl Sink) -> bool {
         let way = self.sockets[index as usize].way;
-        let hop = match self.access(index, way) {
-            Access::Granted(hop) => hop,
+        let (hop, unheard) = match self.access(index, way) {
+            Access::Granted(hop) => (hop, None),
+            Access::Unheard(reason) => (Hop::Bare, Some(reason)),
             Access::Later => return false,
             Access::Lost(reason) => {
                 self.count_end(reason);
@@ -168,6 +171,10 @@ impl Engine {
             self.arm(index, deadline);
         }
         let Some(segment) = segment else { return false };
+        if let Some(reason) = unheard {
+            self.lose(index, &segment, reason);
+            return true;
+        }
         self.dispatch(sink, frame, (tuple, segment), below);
         true
     }
@@ -199,12 +206,22 @@ impl Engine {
                 Access::Later
             }
             Resolution::Failed if opening => Access::Lost(CloseReason::HostUnreachable),
-            Resolution::Busy | Resolution::Failed => {
+            Resolution::Failed => Access::Unheard(CloseReason::HostUnreachable),
+            Resolution::Busy => {
                 let at = self.now + NEIGHBOR_RETRY;
                 self.sockets[index as usize].retry_at = Some(at);
                 self.arm(index, at);
                 Access::Later
             }
+        }
+    }
+
+    /// A segment of a connection goes nowhere, as on a wire that is cut. If nothing else comes, the connection ends for this reason.
+    fn lose(&mut self, index: u32, segment: &Segment, reason: CloseReason) {
+        self.stats.segments_unheard += u64::from(segment.count());
+        if let Slot::Connection(connection) = &mut self.sockets[index as usize].slot {
+            // Refused for what bears no sequence number, and is not repeated.
+            let _ = connection.on_soft_error(segment.seq, reason);
         }
     }
 
@@ -218,7 +235,8 @@ impl Engine {
         match self.own.standing(local) {
             Standing::Assigned => None,
             Standing::Duplicate if opening => Some(Access::Lost(CloseReason::AddressInUse)),
-            Standing::Tentative | Standing::Duplicate => Some(Access::Later),
+            Standing::Duplicate => Some(Access::Unheard(CloseReason::AddressInUse)),
+            Standing::Tentative => Some(Access::Later),
         }
     }
 

@@ -335,7 +335,9 @@ impl Cache {
             if asked.next_at <= now {
                 if asked.times >= self.tries {
                     self.incomplete -= usize::from(matches!(entry.state, State::Incomplete { .. }));
-                    entry.state = State::Failed { until: now + FAILED_TIME };
+                    // Who was known may have another Ethernet address by now: the next packet asks all.
+                    let pause = if entry.state.mac().is_some() { Duration::ZERO } else { FAILED_TIME };
+                    entry.state = State::Failed { until: now + pause };
                     self.counters.failures += 1;
                     let failure = Failure { address: entry.address, waiters: std::mem::take(&mut entry.waiters) };
                     push_bounded(&mut self.failures, failure, &mut self.counters);
@@ -540,7 +542,8 @@ mod tests {
         }
         assert_eq!(std::iter::from_fn(|| cache.take_solicit()).count(), 3);
         assert_eq!(cache.take_failure(), Some(Failure { address: host(1), waiters: vec![] }));
-        assert_eq!(cache.resolve(at(33_000), host(1)), Resolution::Failed);
+        assert_eq!(cache.resolve(at(33_000), host(1)), Resolution::Pending);
+        assert_eq!(cache.take_solicit(), Some(Solicit { target: host(1), unicast: None }), "it may have moved");
     }
 
     #[test]

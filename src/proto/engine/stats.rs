@@ -176,6 +176,8 @@ pub struct Stats {
     pub segments_in: u64,
     /// TCP segments handed out, without retransmissions' second count (`OutSegs`).
     pub segments_out: u64,
+    /// Segments of connections that went nowhere: the neighbour does not answer, or another host has our address.
+    pub segments_unheard: u64,
     /// Payload bytes taken in order.
     pub bytes_in: u64,
     /// Payload bytes sent for the first time.
