@@ -9,6 +9,7 @@
 //! | `changes` | does a transfer outlive what may happen to an interface: flaps, another MTU, offloads switched; what becomes of it when the interface is removed |
 //! | `crowd` | a thousand connections at once |
 //! | `trouble` | a link that goes away, handles dropped at any point |
+//! | `neighbors` | an address that the kernel has already, many addresses, a host that is not there |
 //! | `ping` | does the stack answer an echo request |
 //!
 //! Where the system forbids such namespaces the tests are ignored and say so; with `SYNFIN_REQUIRE_NETNS=1` they fail.
@@ -21,6 +22,7 @@ mod crowd;
 mod errors;
 mod gate;
 mod lab;
+mod neighbors;
 mod ping;
 mod transfer;
 mod trouble;
