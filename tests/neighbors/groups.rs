@@ -30,6 +30,7 @@ fn settled(addresses: &str) -> Hub {
     hub
 }
 
+/// R3810-2.
 #[test]
 fn groups_are_joined_before_the_first_probe_and_reported_twice() {
     let mut hub = Hub::new(&Config::default(), &["10.9.0.2/24 fe80::2/64 fd09::2/64 fd09::3/64"]);
@@ -45,6 +46,7 @@ fn groups_are_joined_before_the_first_probe_and_reported_twice() {
     assert_eq!(quiet.reported(0), [], "IPv4 alone has no such groups");
 }
 
+/// R3810-3, R3810-5.
 #[test]
 fn a_query_is_answered_once_within_its_time_and_in_its_version() {
     for (tail, expected) in [(4, "report fe80::2 in ff02::1:ff00:2"), (0, "report fe80::2 in one ff02::1:ff00:2")] {
@@ -58,6 +60,7 @@ fn a_query_is_answered_once_within_its_time_and_in_its_version() {
     }
 }
 
+/// R3810-4.
 #[test]
 fn a_query_for_others_or_from_beyond_the_link_is_not_answered() {
     for (frame, drops) in [

@@ -28,6 +28,7 @@ fn conflict(hub: &Hub, host: usize) -> Option<AddressConflict> {
     hub.hosts[host].duplicate_address()
 }
 
+/// R4861-4, R5227-1, R5227-4.
 #[test]
 fn an_address_is_probed_then_announced() {
     for (cidr, address) in [("10.9.0.2/24", "10.9.0.2"), ("fd09::2/64", "fd09::2"), ("fe80::2/64", "fe80::2")] {
@@ -40,6 +41,7 @@ fn an_address_is_probed_then_announced() {
     }
 }
 
+/// R4862-2, R4862-3, R5227-3.
 #[test]
 fn two_hosts_cannot_have_one_address() {
     for cidr in ["10.9.0.2/24", "fd09::2/64"] {
@@ -57,6 +59,7 @@ fn two_hosts_cannot_have_one_address() {
     }
 }
 
+/// R4862-2, R5227-3.
 #[test]
 fn hosts_that_begin_at_once_both_give_way() {
     for cidr in ["10.9.0.2/24", "fd09::2/64"] {
@@ -67,6 +70,7 @@ fn hosts_that_begin_at_once_both_give_way() {
     }
 }
 
+/// R4862-1, R5227-7.
 #[test]
 fn nothing_leaves_before_the_probes_and_everything_after() {
     let mut hub = settled("10.9.0.1/24");
@@ -86,6 +90,7 @@ fn nothing_leaves_before_the_probes_and_everything_after() {
     assert_eq!(hub.hosts[1].connected(id), Ok(()));
 }
 
+/// R4862-3.
 #[test]
 fn an_open_from_an_address_that_is_lost_says_so() {
     let mut hub = settled("10.9.0.2/24");
@@ -96,6 +101,7 @@ fn an_open_from_an_address_that_is_lost_says_so() {
     assert_eq!(hub.hosts[1].connected(id), Err(ConnectedError::Closed(CloseReason::AddressInUse)));
 }
 
+/// R5227-5, R5227-6.
 #[test]
 fn claims_to_an_address_in_use_are_counted_and_answered_once_in_ten_seconds() {
     let mut hub = settled("10.9.0.2/24");
@@ -115,6 +121,7 @@ fn claims_to_an_address_in_use_are_counted_and_answered_once_in_ten_seconds() {
     assert_eq!(hub.hosts[0].stats().address_conflicts, 25);
 }
 
+/// R5227-1.
 #[test]
 fn a_link_that_comes_up_again_is_asked_again() {
     let mut hub = settled("10.9.0.2/24");

@@ -59,6 +59,7 @@ fn until(hub: &mut Hub, step: Duration, is_over: impl Fn(&mut Hub) -> bool) -> D
     hub.now - start
 }
 
+/// R4861-2.
 #[test]
 fn an_open_to_a_host_that_never_answers_fails_after_three_questions() {
     for (own, peer) in [("10.9.0.2/24", "10.9.0.77"), ("fd09::2/64", "fd09::77"), ("fe80::2/64", "fe80::77")] {
@@ -114,6 +115,7 @@ fn a_gateway_that_says_that_it_moved_is_followed() {
     assert!(transfer.pass() < SECOND);
 }
 
+/// R4861-5.
 #[test]
 fn a_gateway_that_moved_in_silence_is_found() {
     let mut transfer = Transfer::open();
@@ -139,6 +141,7 @@ fn a_flood_of_moves_is_refused_but_for_one_a_second() {
     assert!(time < 10 * SECOND, "the gateway is found again after {time:?}");
 }
 
+/// R4861-3.
 #[test]
 fn strangers_enter_no_table() {
     let mut transfer = Transfer::open();
@@ -152,6 +155,25 @@ fn strangers_enter_no_table() {
     assert!(transfer.pass() < SECOND);
 }
 
+/// R8504-6: while segments are taken nobody is asked; after a silence, once and by unicast.
+#[test]
+fn progress_confirms_the_neighbor() {
+    let mut transfer = Transfer::open();
+    transfer.hub.said(1);
+    (0..30).for_each(|_| {
+        transfer.pass();
+        transfer.hub.run(3 * SECOND);
+    });
+    let questions = |hub: &mut Hub| hub.said(1).into_iter().filter(|(_, what)| what.starts_with("ask")).map(|(_, what)| what).collect();
+    let asked: Vec<String> = questions(&mut transfer.hub);
+    assert!(asked.is_empty(), "{asked:?}");
+    transfer.hub.run(60 * SECOND);
+    transfer.pass();
+    let asked: Vec<String> = questions(&mut transfer.hub);
+    assert_eq!(asked, ["ask 10.9.0.1 from 10.9.0.2"]);
+}
+
+/// R4861-7.
 #[test]
 fn redirects_are_refused_and_counted() {
     let mut transfer = Transfer::open();

@@ -41,7 +41,7 @@ const REACHABLE_TIME: Duration = Duration::from_secs(30);
 /// How long an Ethernet address is protected from change: Linux's `locktime`.
 const LOCK_TIME: Duration = Duration::from_secs(1);
 
-/// How long a failure is remembered.
+/// How long a failure is remembered, unless the neighbour was known before.
 const FAILED_TIME: Duration = Duration::from_secs(1);
 
 /// How often a confirmation by TCP is written down: it would cost a store per ACK otherwise.

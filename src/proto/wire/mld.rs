@@ -179,6 +179,7 @@ mod tests {
         }
     }
 
+    /// R3810-1.
     #[test]
     fn reports_carry_a_router_alert_and_a_right_checksum() {
         let groups: Vec<Address> = (0..40).map(|last| host(&format!("ff02::1:ff00:{last:x}"))).collect();

@@ -254,6 +254,7 @@ mod tests {
         assert_eq!(all_nodes(), host("ff02::1"));
     }
 
+    /// R4861-1.
     #[test]
     fn a_broken_solicitation_is_named() {
         assert_eq!(solicitation(|_, _| ()), Ok(Solicitation { target: host("fd09::2"), source_mac: Some(MAC) }));
