@@ -9,6 +9,7 @@ use futures::future::{join, join_all, try_join};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use synfin::device::memory;
 use synfin::net::{CloseReport, TcpListener, TcpStream};
+use synfin::proto::{Link, MacAddress, Medium};
 use synfin::{Runtime, Stack};
 
 const SERVER: &str = "10.9.0.1:80";
@@ -241,4 +242,20 @@ fn a_link_without_another_end_is_not_ready() {
     let stack = Stack::builder().device(right).address("10.9.0.2/24").start().expect("a stack");
     let waited = block_on(synfin::time::timeout(Duration::from_millis(30), stack.ready()));
     assert_eq!(waited.map(|ready| ready.is_ok()), Err(synfin::time::Elapsed));
+}
+
+#[test]
+fn an_address_that_the_other_end_has_is_in_use() {
+    let link = |last| Link::new(Medium::Ethernet(MacAddress([2, 0, 0, 0, 0, last])), 1500).with_sharing(true);
+    let (left, right) = memory::pair_with(link(1), link(2));
+    let start = |device| Stack::builder().device(device).address("10.9.0.2/24").start().expect("a stack");
+    let (_first, second) = (start(left), start(right));
+    let errors =
+        block_on(async { [second.listen("10.9.0.2:7").await.err(), second.ready().await.err(), second.connect("10.9.0.3:7").await.err()] });
+    for error in errors {
+        let error = error.expect("the other end has it, or wants it");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let expected = "another host, with the Ethernet address 02:00:00:00:00:01, uses 10.9.0.2 already";
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
 }

@@ -56,6 +56,12 @@ fn every_address_of_both_families_is_reached_and_comes_from_itself() {
         veth.address("syn0", "fe80::1:1/64").expect("an address");
         let stack = stack(&["10.9.0.2/24", "10.9.0.3/24", "fd09::2/64", "fd09::3/64", "fe80::2/64"]);
         block_on(stack.ready()).expect("nobody else has them");
+        // The interface lets the groups of neighbour discovery in, and all nodes.
+        let groups = std::fs::read_to_string("/proc/net/dev_mcast").expect("the kernel's list");
+        let ours: Vec<_> = groups.lines().filter(|line| line.split_whitespace().nth(1) == Some("syn1")).collect();
+        for group in ["3333ff000002", "3333ff000003", "333300000001"] {
+            assert!(ours.iter().any(|line| line.ends_with(group)), "{group} is not in {groups}");
+        }
         let scope = index_of("fe800000000000000000000000010001").expect("syn0");
         let listener = block_on(stack.listen("[::]:7")).expect("a free port");
         for own in ["10.9.0.2", "10.9.0.3", "fd09::2", "fd09::3", "fe80::2"] {

@@ -11,9 +11,10 @@ use crate::hub::{Hub, mac};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A query of a router for `group`, to all nodes: `tail` bytes follow the 24 of version one.
-fn query(source: &str, group: &str, hop_limit: u8, tail: usize) -> Vec<u8> {
+fn query_within(millis: u16, source: &str, group: &str, hop_limit: u8, tail: usize) -> Vec<u8> {
     let [source, group, all] = [source, group, "ff02::1"].map(|text| Address::new(text.parse().expect("a literal")));
-    let mut message = [&[130, 0, 0, 0, 0x03, 0xe8, 0, 0], &group.octets()[..], &vec![0; tail]].concat();
+    let [high, low] = millis.to_be_bytes();
+    let mut message = [&[130, 0, 0, 0, high, low, 0, 0], &group.octets()[..], &vec![0; tail]].concat();
     let len = u32::try_from(message.len()).expect("short");
     let sum = (Sum::pseudo_header(source, all, 58, len) + Sum::of(&message)).complete();
     message[2..4].copy_from_slice(&sum);
@@ -21,6 +22,10 @@ fn query(source: &str, group: &str, hop_limit: u8, tail: usize) -> Vec<u8> {
     let ends = [MacAddress([0x33, 0x33, 0, 0, 0, 1]).0, mac(9).0].concat();
     let header = [&[0x86, 0xdd, 0x60, 0, 0, 0, 0, length, 0, hop_limit], &source.octets()[..], &all.octets()].concat();
     [ends, header, vec![58, 0, 5, 2, 0, 0, 1, 0], message].concat()
+}
+
+fn query(source: &str, group: &str, hop_limit: u8, tail: usize) -> Vec<u8> {
+    query_within(1000, source, group, hop_limit, tail)
 }
 
 fn settled(addresses: &str) -> Hub {
@@ -57,6 +62,18 @@ fn a_query_is_answered_once_within_its_time_and_in_its_version() {
             let reports: Vec<_> = hub.reported(0).into_iter().map(|(_, text)| text).collect();
             assert_eq!(reports, [expected]);
         }
+    }
+}
+
+#[test]
+fn a_flood_of_queries_draws_one_report_a_second() {
+    for tail in [0, 4] {
+        let mut hub = settled("fe80::2/64");
+        for _ in 0..5000 {
+            hub.hear(0, &query_within(0, "fe80::1", "::", 1, tail));
+            hub.run(Duration::from_millis(1));
+        }
+        assert_eq!(hub.reported(0).len(), 5);
     }
 }
 

@@ -141,6 +141,20 @@ fn a_flood_of_moves_is_refused_but_for_one_a_second() {
     assert!(time < 10 * SECOND, "the gateway is found again after {time:?}");
 }
 
+#[test]
+fn a_link_local_gateway_carries_global_addresses() {
+    let mut hub = Hub::new(&Config::default(), &["fe80::1/64 2001:db8:1::1/128", "fe80::2/64 2001:db8::2/64"]);
+    hub.hosts[0].set_gateway("fe80::2".parse().expect("a literal"));
+    hub.hosts[1].set_gateway("fe80::1".parse().expect("a literal"));
+    hub.hosts[0].listen(hub.now, "[::]:7".parse().expect("a literal"), 1).expect("a free port");
+    let id = hub.hosts[1].connect(hub.now, "[2001:db8:1::1]:7".parse().expect("a literal"), None, None).expect("a port");
+    hub.run(SECOND);
+    assert_eq!(hub.hosts[1].connected(id), Ok(()));
+    assert_eq!(hub.hosts[1].local_addr(id).map(|local| local.ip()), "2001:db8::2".parse().ok());
+    let asked: Vec<_> = hub.said(1).into_iter().filter(|(_, what)| what.starts_with("ask")).map(|(_, what)| what).collect();
+    assert_eq!(asked, ["ask fe80::1 from fe80::2 to all"]);
+}
+
 /// R4861-3.
 #[test]
 fn strangers_enter_no_table() {

@@ -74,7 +74,9 @@ pub(crate) fn frame(data: &[u8]) -> u64 {
         assert!(said.len() <= 1, "one frame drew {} answers", said.len());
     }
     let medium = synfin::proto::Medium::Ethernet(MacAddress([2, 0, 0, 0, 0, 1]));
-    bare.engine.set_link(bare.now, Some(synfin::proto::Link::new(medium, 1500)));
+    // On a link that others share, the addresses are tentative now.
+    let link = synfin::proto::Link::new(medium, 1500).with_sharing(data.len().is_multiple_of(2));
+    bare.engine.set_link(bare.now, Some(link));
     bare.engine.receive(bare.now, synfin::proto::Frame { checksum: Checksum::Verified, ..synfin::proto::Frame::borrowed(data) });
     let mut frames = Vec::new();
     let _ = bare.engine.transmit(bare.now, &mut frames);

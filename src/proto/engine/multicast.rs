@@ -23,6 +23,7 @@ pub(super) struct Reports {
     /// Reports of the last change that are to be sent, and when the next is.
     changes: Option<(u32, Instant)>,
     answer: Option<(Version, Instant)>,
+    answered_at: Option<Instant>,
 }
 
 /// What is due.
@@ -35,7 +36,7 @@ enum Due {
 impl Reports {
     /// Nothing to report. `chance` decides when within the allowed time.
     pub(super) const fn new(chance: KeyedHash) -> Self {
-        Self { chance, changes: None, answer: None }
+        Self { chance, changes: None, answer: None, answered_at: None }
     }
 
     /// When something is to be reported.
@@ -52,6 +53,7 @@ impl Reports {
     /// A router asks. One answer is enough for all who have asked before it is due.
     fn on_query(&mut self, now: Instant, query: &Query) {
         let at = now + self.within(now, query.max_response.min(RESPONSE_MAX));
+        let at = self.answered_at.map_or(at, |last| at.max(last + ANSWER_INTERVAL));
         self.answer = Some((query.version, self.answer.map_or(at, |(_, earlier)| earlier.min(at))));
     }
 
@@ -64,6 +66,7 @@ impl Reports {
             return Some(Due::Change);
         }
         let (version, _) = self.answer.take_if(|(_, at)| *at <= now)?;
+        self.answered_at = Some(now);
         Some(Due::Answer(version))
     }
 
@@ -133,6 +136,9 @@ const ROBUSTNESS: u32 = 2;
 
 /// Within which time after the first the next report of a change comes: RFC 3810 §9.11's Unsolicited Report Interval.
 const CHANGE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Least time between two answers, whatever the queries allow: no querier asks more often, by RFC 3810 §9.8's Last Listener Query Interval.
+const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An answer comes no later, whatever the query allows: RFC 3810 §9.2's Query Interval.
 const RESPONSE_MAX: Duration = Duration::from_secs(125);
