@@ -84,6 +84,8 @@ pub struct Stats {
     pub engine: proto::Stats,
     /// The runtime's: full queues, leases, wake-ups.
     pub runtime: Counters,
+    /// Those of the neighbour cache: questions, failures, what was refused.
+    pub neighbors: proto::stats::NeighborCounters,
 }
 
 impl Stack {
@@ -162,8 +164,8 @@ impl Stack {
     /// # Errors
     /// If the stack has died.
     pub fn stats(&self) -> io::Result<Stats> {
-        let engine = self.shard().call(|core, _| *core.engine.stats())?;
-        Ok(Stats { engine, runtime: self.shard().counters.snapshot() })
+        let (engine, neighbors) = self.shard().call(|core, _| (*core.engine.stats(), *core.engine.neighbor_counters()))?;
+        Ok(Stats { engine, runtime: self.shard().counters.snapshot(), neighbors })
     }
 
     /// Closes every connection in good order and waits until the peers have agreed; after `deadline` aborts what is left. From the call on,

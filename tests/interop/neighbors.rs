@@ -95,6 +95,8 @@ fn a_host_that_is_not_there_is_unreachable_after_three_seconds() {
             let error = attempt.expect_err("nobody is there");
             assert_eq!((error.kind(), error.raw_os_error()), (io::ErrorKind::HostUnreachable, Some(libc::EHOSTUNREACH)));
         }
+        let counted = stack.stats().expect("the stack lives").neighbors;
+        assert_eq!((counted.solicitations, counted.failures), (6, 2));
         let time = start.elapsed();
         assert!((Duration::from_millis(2900)..Duration::from_secs(6)).contains(&time), "{time:?}");
     });

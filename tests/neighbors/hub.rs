@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use synfin::proto::wire::ethernet::{EtherType, Header};
 use synfin::proto::wire::icmp::Message;
-use synfin::proto::wire::{Address, IpHeader, arp};
+use synfin::proto::wire::ip::HEADER_LEN_MAX;
+use synfin::proto::wire::{Address, IpHeader, arp, ndp};
 use synfin::proto::{Cidr, Config, Engine, Frame, Instant, Link, MacAddress, Medium, TxFrame, cut};
 
 /// The hosts, and what they have said.
@@ -111,6 +112,19 @@ pub(crate) fn arp(operation: arp::Operation, from: MacAddress, sender: [u8; 4], 
     let packet =
         arp::Packet { operation, sender_mac: from, sender: sender.into(), target_mac: MacAddress::default(), target: target.into() };
     [&header.emit()[..], &packet.emit()].concat()
+}
+
+/// A neighbour advertisement of the host at `from` for `target`, to all: news, not an answer.
+pub(crate) fn advertisement(from: MacAddress, target: Address) -> Vec<u8> {
+    let all = ndp::all_nodes();
+    let news = ndp::Advertisement { target, router: false, solicited: false, overrides: true, target_mac: Some(from) };
+    let mut message = [0; ndp::MESSAGE_LEN_MAX];
+    let len = news.emit(target, all, &mut message);
+    let link = Header { source: from, destination: ndp::multicast_mac(all), ethertype: EtherType::Ipv6 };
+    let ip = IpHeader { source: target, destination: all, protocol: 58, hop_limit: ndp::HOP_LIMIT, traffic_class: 0 };
+    let mut header = [0; HEADER_LEN_MAX];
+    let header_len = ip.emit(0, len, &mut header);
+    [&link.emit()[..], &header[..header_len], &message[..len]].concat()
 }
 
 /// A frame in words.

@@ -7,7 +7,7 @@ use synfin::proto::wire::arp::Operation;
 use synfin::proto::wire::{Address, Sum};
 use synfin::proto::{CloseReason, Config, ConnectedError, Instant, Link, MacAddress, RecvError, SocketId, State};
 
-use crate::hub::{Hub, arp, link, mac};
+use crate::hub::{Hub, advertisement, arp, link, mac};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,10 +20,18 @@ struct Transfer {
 
 impl Transfer {
     fn open() -> Self {
-        let mut hub = Hub::new(&Config::default(), &["10.9.0.1/24 203.0.113.1/32", "10.9.0.2/24"]);
-        hub.hosts[1].set_gateway([10, 9, 0, 1].into());
-        let listener = hub.hosts[0].listen(hub.now, "203.0.113.1:7".parse().expect("a literal"), 1).expect("a free port");
-        let client = hub.hosts[1].connect(hub.now, "203.0.113.1:7".parse().expect("a literal"), None, None).expect("a port");
+        Self::between(["10.9.0.1/24 203.0.113.1/32", "10.9.0.2/24"], "10.9.0.1", "203.0.113.1:7")
+    }
+
+    fn open_v6() -> Self {
+        Self::between(["fd09::1/64 2001:db8:1::1/128", "fd09::2/64"], "fd09::1", "[2001:db8:1::1]:7")
+    }
+
+    fn between(hosts: [&str; 2], gateway: &str, server: &str) -> Self {
+        let mut hub = Hub::new(&Config::default(), &hosts);
+        hub.hosts[1].set_gateway(gateway.parse().expect("a literal"));
+        let listener = hub.hosts[0].listen(hub.now, server.parse().expect("a literal"), 1).expect("a free port");
+        let client = hub.hosts[1].connect(hub.now, server.parse().expect("a literal"), None, None).expect("a port");
         hub.run(SECOND);
         let (server, _) = hub.hosts[0].accept(hub.now, listener).expect("connected");
         Self { hub, server, client }
@@ -47,6 +55,10 @@ impl Transfer {
         let now = self.hub.now;
         self.hub.hosts[0].set_link(now, Some(to));
     }
+}
+
+fn host(text: &str) -> Address {
+    Address::new(text.parse().expect("a literal"))
 }
 
 /// How long it takes until `is_over`.
@@ -128,17 +140,19 @@ fn a_gateway_that_moved_in_silence_is_found() {
 
 #[test]
 fn a_flood_of_moves_is_refused_but_for_one_a_second() {
-    let mut transfer = Transfer::open();
-    for round in 0..3000_usize {
-        let [.., high, low] = round.to_be_bytes();
-        let stranger = MacAddress([2, 0, 0, 1, high, low]);
-        transfer.hub.hear(1, &arp(Operation::Reply, stranger, [10, 9, 0, 1], [10, 9, 0, 2]));
-        transfer.hub.run(Duration::from_millis(1));
+    let moved = |mac| arp(Operation::Reply, mac, [10, 9, 0, 1], [10, 9, 0, 2]);
+    let moved_v6 = |mac| advertisement(mac, host("fd09::1"));
+    for (mut transfer, claim) in [(Transfer::open(), &moved as &dyn Fn(MacAddress) -> Vec<u8>), (Transfer::open_v6(), &moved_v6)] {
+        for round in 0..3000_usize {
+            let [.., high, low] = round.to_be_bytes();
+            transfer.hub.hear(1, &claim(MacAddress([2, 0, 0, 1, high, low])));
+            transfer.hub.run(Duration::from_millis(1));
+        }
+        let refused = transfer.hub.hosts[1].neighbor_counters().changes_refused;
+        assert!((2990..3000).contains(&refused), "{refused} of 3000 in 3 s");
+        let time = transfer.pass();
+        assert!(time < 10 * SECOND, "the gateway is found again after {time:?}");
     }
-    let refused = transfer.hub.hosts[1].neighbor_counters().changes_refused;
-    assert!((2990..3000).contains(&refused), "{refused} of 3000 in 3 s");
-    let time = transfer.pass();
-    assert!(time < 10 * SECOND, "the gateway is found again after {time:?}");
 }
 
 #[test]
@@ -159,14 +173,20 @@ fn a_link_local_gateway_carries_global_addresses() {
 #[test]
 fn strangers_enter_no_table() {
     let mut transfer = Transfer::open();
-    let before = *transfer.hub.hosts[1].neighbor_counters();
+    let mut other = Transfer::open_v6();
+    let before = [&transfer, &other].map(|transfer| transfer.hub.hosts[1].neighbor_counters().unsolicited);
     for last in 3..=254 {
         transfer.hub.hear(1, &arp(Operation::Reply, mac(0x60), [10, 9, 0, last], [10, 9, 0, 2]));
         transfer.hub.hear(1, &arp(Operation::Request, mac(0x60), [10, 9, 0, last], [10, 9, 0, last]));
     }
-    let counters = *transfer.hub.hosts[1].neighbor_counters();
-    assert_eq!((counters.unsolicited - before.unsolicited, counters.evictions), (504, 0));
-    assert!(transfer.pass() < SECOND);
+    for last in 1..=20_000 {
+        other.hub.hear(1, &advertisement(mac(0x60), host(&format!("fd09::{last:x}:1"))));
+    }
+    for ((mut transfer, before), claims) in [transfer, other].into_iter().zip(before).zip([504, 20_000]) {
+        let counters = *transfer.hub.hosts[1].neighbor_counters();
+        assert_eq!((counters.unsolicited - before, counters.evictions), (claims, 0));
+        assert!(transfer.pass() < SECOND);
+    }
 }
 
 /// R8504-6: while segments are taken nobody is asked; after a silence, once and by unicast.
@@ -191,7 +211,7 @@ fn progress_confirms_the_neighbor() {
 #[test]
 fn redirects_are_refused_and_counted() {
     let mut transfer = Transfer::open();
-    let [from, to] = ["fe80::1", "ff02::1"].map(|text| Address::new(text.parse().expect("a literal")));
+    let [from, to] = ["fe80::1", "ff02::1"].map(host);
     // RFC 4861 §4.5: another first hop for somebody.
     let mut message = [&[137, 0, 0, 0, 0, 0, 0, 0], &from.octets()[..], &from.octets()].concat();
     let sum = (Sum::pseudo_header(from, to, 58, 40) + Sum::of(&message)).complete();
