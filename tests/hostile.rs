@@ -15,7 +15,7 @@ mod seeds;
 use std::time::Duration;
 
 use synfin::proto::wire::{Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
-use synfin::proto::{Checksum, Config, DropReason, SocketId, State};
+use synfin::proto::{Checksum, Config, DropReason, SocketId, State, SynCookies};
 
 use crate::effort::count;
 use crate::peer::{Connection, HOST, PEER, Peer};
@@ -57,6 +57,17 @@ fn read_all(peer: &mut Peer, socket: SocketId) -> Vec<u8> {
         stream.extend_from_slice(&buffer[..read]);
     }
     stream
+}
+
+fn with_cookies(syn_cookies: SynCookies, half_open_capacity: usize) -> Peer {
+    let mut config = Config::default();
+    config.syn_cookies = syn_cookies;
+    config.half_open_capacity = half_open_capacity;
+    Peer::new(&config)
+}
+
+fn rows(peer: &Peer, state: State) -> usize {
+    peer.engine.netstat(peer.now).iter().filter(|row| row.state == state).count()
 }
 
 #[test]
@@ -261,6 +272,44 @@ fn a_syn_is_answered_four_times_at_most() {
     assert!(more.len() <= 3, "{} more SYN,ACKs", more.len());
     assert!(more.iter().all(|(said, text)| said.flags == Flags::SYN | Flags::ACK && text.is_empty()));
     assert!(peer.engine.netstat(peer.now).iter().all(|row| row.state == State::Listen), "the half-open connection is forgotten");
+}
+
+/// R4987-1.
+#[test]
+fn a_newcomer_is_served_while_forged_syns_fill_the_cache() {
+    let mut peer = with_cookies(SynCookies::UnderPressure, 8);
+    for port in 1..1000 {
+        peer.half_open(port, SeqNum(u32::from(port)), modern());
+    }
+    let connection = peer.open(40_000, SeqNum(5), modern());
+    let info = peer.engine.info(connection.socket.expect("accepted")).expect("it lives");
+    assert_eq!((info.send_scale, info.sack, info.timestamps, info.peer_mss), (Some(7), true, true, 1460));
+    let stats = peer.engine.stats();
+    assert_eq!((stats.syn_cookies_sent, stats.syn_cookies_received, stats.syn_cookies_failed), (999 - 8 + 1, 1, 0));
+    assert_eq!(rows(&peer, State::SynReceived), 8);
+}
+
+/// R4987-1. The peer's SYN is answered by a cookie, comes again when there is room for a record, and only then is the cookie's acknowledgment here.
+#[test]
+fn a_slow_acknowledgment_of_a_cookie_counts_although_a_record_came_since() {
+    let mut peer = with_cookies(SynCookies::UnderPressure, 1);
+    let other = peer.half_open(1000, SeqNum(77), modern());
+    let cookie = peer.half_open(40_000, SeqNum(5), modern());
+    peer.say(&other, other.segment(Flags::RST), &[]);
+    peer.now = peer.now + Duration::from_secs(1);
+    let record = peer.half_open(40_000, SeqNum(5), modern());
+    assert!(cookie.expected != record.expected && rows(&peer, State::SynReceived) == 1, "a record with a number of its own");
+    assert_eq!(peer.say(&cookie, Segment { ack: cookie.expected + 9, ..cookie.segment(Flags::ACK) }, &[]).len(), 1, "a reset");
+    assert_eq!(peer.say(&cookie, cookie.segment(Flags::SYN | Flags::ACK), &[]).len(), 1, "a reset");
+    assert_eq!((rows(&peer, State::Established), peer.engine.stats().drops.of(DropReason::HandshakeAck)), (0, 2));
+    let said = peer.say(&cookie, cookie.segment(Flags::ACK), b"hello");
+    assert!(said.iter().all(|(said, _)| !said.flags.has(Flags::RST)), "{said:?}");
+    let (socket, _) = peer.engine.accept(peer.now, peer.listener).expect("established");
+    let mut bytes = [0; 16];
+    assert_eq!(peer.engine.recv(peer.now, socket, &mut bytes), Ok(5));
+    assert_eq!((rows(&peer, State::SynReceived), peer.engine.stats().syn_cookies_received), (0, 1));
+    let later = peer.pass(Duration::from_secs(600));
+    assert!(later.iter().all(|(said, _)| !said.flags.has(Flags::SYN)), "the record is gone: {later:?}");
 }
 
 #[test]

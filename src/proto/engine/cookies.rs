@@ -234,6 +234,8 @@ mod tests {
 
     use super::*;
     use crate::proto::random::Generator;
+    use crate::proto::wire::{Address, IpHeader, OptionLayout, Segment, ip, tcp};
+    use crate::proto::{Checksum, Cidr, Frame, Link, Stats};
 
     fn cookies() -> Cookies {
         Cookies::new(&Secrets::new([1; 32]))
@@ -328,5 +330,75 @@ mod tests {
             assert_eq!((carried.within(&Config::default()), carried.within(&off)), (Some(carried), None));
         }
         assert!(Carried { scale: None, sack: false }.within(&off).is_some());
+    }
+
+    /// An engine with one listener on port 80.
+    fn engine(syn_cookies: SynCookies) -> Engine {
+        let mut engine = Engine::new(Config { syn_cookies, half_open_capacity: 1, ..Config::default() }, [9; 32], at(1));
+        engine.set_link(at(1), Some(Link::new(Medium::Ip, 1500)));
+        engine.add_address(at(1), "10.0.0.1/24".parse::<Cidr>().unwrap());
+        engine.listen(at(1), "0.0.0.0:80".parse().unwrap(), 64).unwrap();
+        engine
+    }
+
+    /// A segment without a checksum from this port of a neighbour to port 80.
+    fn packet(source_port: u16, flags: Flags) -> Vec<u8> {
+        let segment = Segment { source_port, destination_port: 80, flags, window: 60_000, ..Segment::default() };
+        let (mut text, mut header) = ([0; tcp::HEADER_LEN_MAX], [0; ip::HEADER_LEN_MAX]);
+        let len = segment.emit(OptionLayout::Linux, &mut text);
+        let [source, destination] = [2, 1].map(|host| Address::new([10, 0, 0, host].into()));
+        let below = IpHeader { source, destination, protocol: ip::protocol::TCP, hop_limit: 64, traffic_class: 0 };
+        let header_len = below.emit(0, len, &mut header);
+        [&header[..header_len], &text[..len]].concat()
+    }
+
+    fn receive(engine: &mut Engine, now: Instant, bytes: &[u8]) {
+        engine.receive(now, Frame { checksum: Checksum::Verified, ..Frame::borrowed(bytes) });
+    }
+
+    fn guesses() -> u32 {
+        effort(1 << 18, 1 << 24)
+    }
+
+    /// Acknowledges random numbers from random ports, one every 5 µs.
+    fn guess(engine: &mut Engine) -> Stats {
+        let mut chance = Secrets::new([7; 32]).generator("forged acknowledgments");
+        let mut bytes = packet(1, Flags::ACK);
+        for sent in 0..guesses() {
+            let (numbers, port) = (chance.next_u64(), low_half(chance.next_u64()).to_be_bytes());
+            bytes[24..32].copy_from_slice(&numbers.to_be_bytes());
+            bytes[20..22].copy_from_slice(&port[..2]);
+            let now = at(1) + Duration::from_micros(5) * sent;
+            receive(engine, now, &bytes);
+            if sent % 64 == 63 {
+                let _ = engine.transmit(now, &mut Vec::new());
+            }
+        }
+        *engine.stats()
+    }
+
+    /// R4987-4. While no cookie is in circulation no acknowledgment is even compared.
+    #[test]
+    fn acknowledgments_without_a_cookie_open_nothing() {
+        for syn_cookies in [SynCookies::Off, SynCookies::UnderPressure, SynCookies::Always] {
+            let stats = guess(&mut engine(syn_cookies));
+            assert_eq!((stats.passive_opens, stats.syn_cookies_received, stats.syn_cookies_failed), (0, 0, 0), "{syn_cookies:?}");
+            assert_eq!(stats.drops.of(DropReason::NoSocket), u64::from(guesses()), "{syn_cookies:?}");
+        }
+    }
+
+    /// R4987-4. With cookies in circulation a guess is right once in 2^28: 2^24 of them find one in one run of sixteen, three in one of 25,000.
+    #[test]
+    fn acknowledgments_at_random_open_nothing() {
+        for syn_cookies in [SynCookies::UnderPressure, SynCookies::Always] {
+            let mut engine = engine(syn_cookies);
+            for port in [40_001, 40_002] {
+                receive(&mut engine, at(1), &packet(port, Flags::SYN));
+            }
+            let stats = guess(&mut engine);
+            let opened = stats.syn_cookies_received;
+            assert!(stats.syn_cookies_sent > 0 && opened <= 2 && stats.passive_opens == opened, "{opened} opened, {syn_cookies:?}");
+            assert!(stats.syn_cookies_failed + 1000 > u64::from(guesses()), "all but those of the record are compared, {syn_cookies:?}");
+        }
     }
 }
