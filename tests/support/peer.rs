@@ -18,6 +18,9 @@ pub(crate) struct Peer {
     pub(crate) now: Instant,
     pub(crate) engine: Engine,
     pub(crate) listener: SocketId,
+    /// The engine's end and the peer's of what is opened from now on.
+    pub(crate) host: SocketAddr,
+    pub(crate) remote: SocketAddr,
 }
 
 /// What the engine said: a segment with its payload.
@@ -51,7 +54,8 @@ impl Peer {
         engine.add_address(now, "10.0.0.1/24".parse::<Cidr>().expect("a test sets this up"));
         engine.add_address(now, "fd00::1/64".parse::<Cidr>().expect("a test sets this up"));
         let listener = engine.listen(now, "[::]:7".parse().expect("a test sets this up"), 64).expect("a test sets this up");
-        Self { now, engine, listener }
+        let [host, remote] = [HOST, PEER].map(|text| text.parse().expect("a literal"));
+        Self { now, engine, listener, host, remote }
     }
 
     /// Puts a frame before the engine and returns what it says.
@@ -112,9 +116,8 @@ impl Peer {
 
     /// Sends a SYN and hears the SYN,ACK.
     pub(crate) fn half_open(&mut self, port: u16, iss: SeqNum, options: Options) -> Connection {
-        let mut peer: SocketAddr = PEER.parse().expect("a test sets this up");
+        let (mut peer, host) = (self.remote, self.host);
         peer.set_port(port);
-        let host = HOST.parse().expect("a test sets this up");
         let mut connection = Connection { socket: None, host, peer, nxt: iss, expected: SeqNum(0), timestamps: None };
         let syn = Segment { ack: SeqNum(0), options, ..connection.segment(Flags::SYN) };
         let said = self.say(&connection, syn, &[]);
@@ -156,11 +159,11 @@ impl Peer {
     }
 
     fn syn_sent(&mut self, port: u16, iss: SeqNum) -> Connection {
-        let mut peer: SocketAddr = PEER.parse().expect("a test sets this up");
+        let mut peer = self.remote;
         peer.set_port(port);
         let socket = self.engine.connect(self.now, peer, None, None).ok();
         let expected = self.hear().first().map_or(SeqNum(0), |(syn, _)| syn.seq + 1);
-        let host = socket.and_then(|socket| self.engine.local_addr(socket)).unwrap_or_else(|| HOST.parse().expect("a test sets this up"));
+        let host = socket.and_then(|socket| self.engine.local_addr(socket)).unwrap_or(self.host);
         Connection { socket, host, peer, nxt: iss, expected, timestamps: None }
     }
 

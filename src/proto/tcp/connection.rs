@@ -379,7 +379,8 @@ impl Connection {
 
     /// True if a segment that begins at `seq` is unacknowledged.
     pub(crate) fn is_in_flight(&self, seq: SeqNum) -> bool {
-        self.snd.una <= seq && seq < self.snd.nxt
+        // Not by two comparisons: half of the number space away from an empty flight both would hold.
+        seq - self.snd.una < self.snd.nxt - self.snd.una
     }
 
     /// The path carries less than was sent: what is too long for it goes again in smaller segments. That is no sign of congestion, so the
