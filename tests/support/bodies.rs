@@ -230,7 +230,7 @@ impl Talk {
     }
 
     fn call(&mut self, choices: &mut Choices<'_>) {
-        let Peer { engine, now, listener } = &mut self.peer;
+        let Peer { engine, now, listener, .. } = &mut self.peer;
         let at = usize::from(choices.byte()) % self.connections.len();
         if self.connections[at].socket.is_none() {
             self.connections[at].socket = engine.accept(*now, *listener).ok().map(|(socket, _)| socket);

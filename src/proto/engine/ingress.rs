@@ -6,6 +6,7 @@ use bytes::Buf;
 use super::Engine;
 use super::icmp::{Ends, arp_frame, echo_reply, neighbor_advertisement_frame};
 use super::neighbor::Claim;
+use super::passive::Reception;
 use super::reply::{self, Reply, SegmentReply};
 use super::slot::{Slot, Way, find_connection};
 use super::stats::DropReason;
@@ -284,7 +285,7 @@ impl Engine {
             Verdict::Reuse { iss_min, otherwise } => match self.listeners.find(arrival.tuple.local, arrival.tuple.local_port) {
                 // Without room for it the wait goes on, and the SYN comes again.
                 Some(listener) => {
-                    if self.receive_syn(listener, hash, arrival, Some(iss_min)).is_some() {
+                    if self.receive_syn(listener, hash, arrival, Some(iss_min)) == Reception::Answered {
                         self.time_waits.reuse(id);
                     }
                 }

@@ -41,7 +41,7 @@ impl Engine {
         } else if flags.has(Flags::SYN | Flags::FIN) || !flags.has(Flags::SYN) {
             self.stats.drops.count(DropReason::IllegalFlags);
         } else {
-            let _ = self.receive_syn(listener, hash, arrival, None);
+            let _: Reception = self.receive_syn(listener, hash, arrival, None);
         }
     }
 
@@ -51,15 +51,17 @@ impl Engine {
         self.reset_stranger(arrival);
     }
 
-    /// A SYN for a listener. `iss_min` is where the last connection on the 4-tuple left off. The answer is the key of its record, if it got one.
-    pub(super) fn receive_syn(&mut self, listener: ListenerId, hash: u64, arrival: &Arrival, iss_min: Option<SeqNum>) -> Option<u32> {
+    /// A SYN for a listener. `iss_min` is where the last connection on the 4-tuple left off.
+    pub(super) fn receive_syn(&mut self, listener: ListenerId, hash: u64, arrival: &Arrival, iss_min: Option<SeqNum>) -> Reception {
         self.stats.syns_in += 1;
-        // A cookie is no number that could stay ahead of the last connection's: its 4-tuple waits for a record, as in Linux.
-        if iss_min.is_none() && self.wants_cookie(listener, arrival) {
+        // A cookie is no number that could stay ahead of the last connection's: without timestamps, by which the peer knows old segments
+        // (RFC 7323 §5), a 4-tuple that rests waits for a record.
+        let any_number = iss_min.is_none() || (self.config.timestamps && arrival.segment.options.timestamps.is_some());
+        if any_number && self.wants_cookie(listener, arrival) {
             self.send_cookie(listener, arrival);
-            return None;
+            return Reception::Answered;
         }
-        let queue = self.listeners.get_mut(listener)?;
+        let Some(queue) = self.listeners.get_mut(listener) else { return Reception::Dropped };
         let dropped = match queue.on_syn() {
             Admission::Admit if self.syn_cache.is_full() => Some(DropReason::SynCacheFull),
             Admission::Admit => None,
@@ -69,17 +71,18 @@ impl Engine {
         if let Some(reason) = dropped {
             self.stats.listen_drops += 1;
             self.stats.drops.count(reason);
-            return None;
+            return Reception::Dropped;
         }
         let half_open = self.half_open(listener, arrival, iss_min);
         let retransmit_at = self.now + self.config.rto_initial;
-        let key = self.syn_cache.insert(hash, half_open, retransmit_at)?;
-        if let Some(queue) = self.listeners.get_mut(listener) {
-            queue.on_half_open();
+        if self.syn_cache.insert(hash, half_open, retransmit_at).is_some() {
+            if let Some(queue) = self.listeners.get_mut(listener) {
+                queue.on_half_open();
+            }
+            self.trace_change(half_open.tuple, State::Listen, State::SynReceived);
+            self.send_syn_ack(&half_open, arrival.from);
         }
-        self.trace_change(half_open.tuple, State::Listen, State::SynReceived);
-        self.send_syn_ack(&half_open, arrival.from);
-        Some(key)
+        Reception::Answered
     }
 
     pub(super) fn half_open(&self, listener: ListenerId, arrival: &Arrival, iss_min: Option<SeqNum>) -> HalfOpen {
@@ -311,6 +314,16 @@ impl Engine {
     pub(super) fn half_open_due(&self, key: u32) -> Option<Duration> {
         self.syn_cache.retransmit_at(key).map(|at: Instant| at - self.now)
     }
+}
+
+/// What became of a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Reception {
+    /// It has a record, or a cookie.
+    Answered,
+    /// There was no room for it.
+    Dropped,
 }
 
 /// The window that our SYN,ACK announced.
