@@ -10,13 +10,14 @@ use super::clock::Clock;
 use super::control;
 use super::driver::{self, Pace};
 use super::executor::Runtime;
+use super::passthrough::PacketSink;
 use super::poller::Poller;
 use super::port::Port;
 use super::shard::{Driving, Shard, Spinning};
 use super::spin::cores;
 use super::sync::Arc;
 use crate::device::Device;
-use crate::proto::{Cidr, Config, Engine};
+use crate::proto::{Cidr, Config, Engine, Passed};
 
 /// What a [`Stack`] or a [`Runtime`] is made of; see [`Stack::builder`] and [`Runtime::builder`].
 #[must_use = "a builder does nothing until it is started"]
@@ -44,6 +45,7 @@ struct Parts {
     capture: Option<PathBuf>,
     capture_size: Option<u64>,
     control: bool,
+    sink: Option<PacketSink>,
 }
 
 /// What to do about an address that the kernel answers for as well.
@@ -153,6 +155,41 @@ impl Builder {
         self
     }
 
+    /// Hands on every IP packet that is not for the stack, instead of dropping it: all but TCP for one of its addresses, and the ICMP that the
+    /// stack itself needs (echo requests, neighbour discovery, errors about TCP). So UDP and DNS, TCP for other addresses on a TUN, fragments,
+    /// and any other protocol.
+    ///
+    /// `sink` is called on whatever thread received the packet, one at a time and in order of arrival, with no lock of the engine's held. It
+    /// may use the stack but must not block: `try_send` into a bounded queue is what it is for. A packet that it refuses with an error is
+    /// lost, and counted in [`Counters::passthrough_lost`](crate::runtime::Counters::passthrough_lost). While it is busy at most 256 packets
+    /// and 2 MiB wait for it; more are dropped and counted as
+    /// [`PassthroughFull`](crate::proto::DropReason::PassthroughFull). [`Stats::packets_passed`](crate::proto::Stats::packets_passed) counts
+    /// those that got through to it. On an AF_PACKET interface only packets to the stack's addresses enter at all.
+    /// ```
+    /// use std::{io, sync::mpsc};
+    /// use synfin::{Stack, device, proto::Passed};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// let (packets, received) = mpsc::sync_channel(64);
+    /// let sink = move |packet: Passed| packets.try_send(packet).map_err(|_| io::ErrorKind::WouldBlock.into());
+    /// let (device, wire) = device::channel();
+    /// let stack = Stack::builder().device(device).address("10.9.0.2/24").passthrough(sink).start()?;
+    ///
+    /// // A UDP datagram of 10.9.0.1 to the stack's port 53.
+    /// let mut datagram = vec![0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0x66, 0xb9, 10, 9, 0, 1, 10, 9, 0, 2];
+    /// datagram.extend_from_slice(&[0x9c, 0x40, 0, 53, 0, 12, 0, 0]);
+    /// datagram.extend_from_slice(b"name");
+    /// wire.blocking_send(&datagram.clone().into())?;
+    /// assert_eq!(received.recv().expect("the stack lives").bytes, datagram);
+    /// # drop(stack);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn passthrough(mut self, sink: impl FnMut(Passed) -> io::Result<()> + Send + 'static) -> Self {
+        self.parts.sink = Some(PacketSink::new(sink));
+        self
+    }
+
     /// Starts the stack and its thread, `synfin-io`.
     ///
     /// # Errors
@@ -238,6 +275,12 @@ impl RuntimeBuilder {
         self
     }
 
+    /// See [`Builder::passthrough`]. The sink is called on the thread in [`Runtime::block_on`].
+    pub fn passthrough(mut self, sink: impl FnMut(Passed) -> io::Result<()> + Send + 'static) -> Self {
+        self.parts.sink = Some(PacketSink::new(sink));
+        self
+    }
+
     /// Puts the runtime together; no thread is started.
     ///
     /// # Errors
@@ -289,13 +332,17 @@ impl Parts {
         if capture.is_some() {
             engine.start_trace();
         }
-        Ok((Arc::new(Shard::new(engine, port, notifier, clock, driving).with_capture(capture)), poller))
+        if self.sink.is_some() {
+            engine.start_passthrough();
+        }
+        let shard = Shard::new(engine, port, notifier, clock, driving).with_capture(capture).with_sink(self.sink);
+        Ok((Arc::new(shard), poller))
     }
 }
 
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { interface, device, addresses, gateways, config: _, pace, kernel_addresses, capture, capture_size, control } = self;
+        let Self { interface, device, addresses, gateways, config: _, pace, kernel_addresses, capture, capture_size, control, sink } = self;
         f.debug_struct("Parts")
             .field("interface", interface)
             .field("device", &device.is_some())
@@ -306,6 +353,7 @@ impl std::fmt::Debug for Parts {
             .field("capture", capture)
             .field("capture_size", capture_size)
             .field("control", control)
+            .field("sink", sink)
             .finish_non_exhaustive()
     }
 }

@@ -28,6 +28,7 @@ pub(crate) struct Live {
     pub(crate) frames_lost_out: Counter,
     pub(crate) leases: Counter,
     pub(crate) loopback_handed_over: Counter,
+    pub(crate) passthrough_lost: Counter,
     pub(crate) spins: Counter,
     pub(crate) spins_paid: Counter,
 }
@@ -44,6 +45,7 @@ impl Live {
             frames_lost_out,
             leases,
             loopback_handed_over,
+            passthrough_lost,
             spins,
             spins_paid,
         } = self;
@@ -56,6 +58,7 @@ impl Live {
             frames_lost_out: frames_lost_out.value(),
             leases: leases.value(),
             loopback_handed_over: loopback_handed_over.value(),
+            passthrough_lost: passthrough_lost.value(),
             spins: spins.value(),
             spins_paid: spins_paid.value(),
         }
@@ -82,6 +85,8 @@ pub struct Counters {
     pub leases: u64,
     /// A call left loopback frames to the driver's thread, to come back in bounded time.
     pub loopback_handed_over: u64,
+    /// A packet that a passthrough's sink refused.
+    pub passthrough_lost: u64,
     /// A task spun before it parked.
     pub spins: u64,
     /// A spin ended with a frame.

@@ -43,6 +43,7 @@ mod driver;
 mod egress;
 mod executor;
 mod lease;
+mod passthrough;
 mod poller;
 mod port;
 pub(crate) mod readiness;

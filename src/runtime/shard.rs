@@ -4,7 +4,7 @@
 //! ```text
 //!  lock order     port.receive ──► port.transmit ──► core     never the other way
 //!                 port.receive is only ever tried while tasks may wake; port.transmit is taken by whoever has set core.flushing
-//!                 a capture's lock is taken before core, and nothing else under it
+//!                 a capture's lock is taken before core, and nothing else under it; a sink's only with core free
 //!  one call       lock core: read the clock, try, register, transmit into the egress queue, drain signals. Unlock.
 //!                 Then, holding no lock: flush the device, wake tasks, wake the driver.
 //! ```
@@ -21,6 +21,7 @@ use super::capture::Capture;
 use super::clock::Clock;
 use super::counters::Live;
 use super::egress::Egress;
+use super::passthrough::PacketSink;
 use super::poller::Notifier;
 use super::port::{Batch, Port, ReceiveSide};
 use super::readiness::{Direction, Readiness, WaiterKey, Wakes};
@@ -36,6 +37,7 @@ pub(crate) struct Shard {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) counters: Live,
     capture: Option<Lock<Capture>>,
+    sink: Option<PacketSink>,
     clock: Clock,
     driving: Driving,
     /// No handle is left: the driver ends when nothing lingers.
@@ -73,6 +75,8 @@ pub(crate) struct Core {
     unfinished: Option<Signal>,
     /// Somebody is emptying the egress queue.
     flushing: bool,
+    /// Somebody is handing packets to the sink.
+    passing: bool,
     /// The device is full; the driver waits for room.
     stalled: bool,
     /// Frames that it had no room for stand before those in the egress queue.
@@ -111,6 +115,7 @@ impl Shard {
             egress: Egress::default(),
             unfinished: None,
             flushing: false,
+            passing: false,
             stalled: false,
             left_over: false,
             asleep_until: None,
@@ -122,6 +127,7 @@ impl Shard {
             notifier,
             counters: Live::default(),
             capture: None,
+            sink: None,
             clock,
             driving,
             orphaned: AtomicBool::new(false),
@@ -132,6 +138,11 @@ impl Shard {
     /// The same shard, which writes its frames into `capture` if there is one.
     pub(crate) fn with_capture(self, capture: Option<Capture>) -> Self {
         Self { capture: capture.map(Lock::new), ..self }
+    }
+
+    /// The same shard, which hands what is not for it to `sink` if there is one.
+    pub(crate) fn with_sink(self, sink: Option<PacketSink>) -> Self {
+        Self { sink, ..self }
     }
 
     /// The present, by the shard's clock.
@@ -398,6 +409,7 @@ impl Shard {
             let wakes = core.drain(now, &mut more);
             let mut notify = core.claim_driver();
             let flush = output == Output::Now && self.port.is_some() && core.claim_flush();
+            let pass = core.claim_passing();
             more |= core.engine.has_signals();
             let hand_over = more && round == ROUNDS_MAX;
             if hand_over {
@@ -409,6 +421,9 @@ impl Shard {
                 self.flush()?;
             }
             self.write_capture()?;
+            if pass {
+                self.pass_on()?;
+            }
             if let Some(wakes) = wakes {
                 wakes.wake();
             }
@@ -431,6 +446,23 @@ impl Shard {
         if lost > 0 || !capture.records.is_empty() {
             self.counters.capture_lost.add(lost + capture.write());
         }
+        Ok(())
+    }
+
+    /// Hands packets that are not for the stack to the sink. The caller has set `passing`.
+    fn pass_on(&self) -> Result<(), Dead> {
+        let Some(sink) = &self.sink else { return Ok(()) };
+        for _ in 0..PASSED_MAX {
+            let mut core = self.core()?;
+            let Some(packet) = core.engine.next_passed() else {
+                core.passing = false;
+                return Ok(());
+            };
+            drop(core);
+            self.counters.passthrough_lost.add(u64::from(!sink.take(packet)));
+        }
+        self.core()?.passing = false;
+        self.notifier.notify();
         Ok(())
     }
 
@@ -528,6 +560,13 @@ impl Core {
         let flush = !self.flushing && !self.stalled && (self.left_over || !self.egress.is_empty());
         self.flushing |= flush;
         flush
+    }
+
+    /// True if packets wait for the sink and nobody hands them over: the caller does from now on.
+    fn claim_passing(&mut self) -> bool {
+        let pass = !self.passing && self.engine.has_passed();
+        self.passing |= pass;
+        pass
     }
 
     /// True if the driver must be woken to learn of a deadline; once per sleep.
@@ -639,6 +678,9 @@ const LEASES_MAX: usize = 4;
 
 /// Rounds of loopback traffic that a call carries before it leaves the rest to the driver.
 const ROUNDS_MAX: usize = 64;
+
+/// Packets that a call hands to the sink, its own and others', before it leaves the rest to the driver.
+const PASSED_MAX: usize = 256;
 
 /// Batches that a call flushes, its own and others', before it leaves the rest to the driver.
 const FLUSHES_MAX: usize = 16;

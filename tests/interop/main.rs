@@ -10,6 +10,7 @@
 //! | `crowd` | a thousand connections at once |
 //! | `trouble` | a link that goes away, handles dropped at any point |
 //! | `neighbors` | an address that the kernel has already, many addresses, a host that is not there |
+//! | `passthrough` | does what is not for the stack arrive in the program's sink |
 //! | `ping` | does the stack answer an echo request |
 //!
 //! Where the system forbids such namespaces the tests are ignored and say so; with `SYNFIN_REQUIRE_NETNS=1` they fail.
@@ -23,6 +24,7 @@ mod errors;
 mod gate;
 mod lab;
 mod neighbors;
+mod passthrough;
 mod ping;
 mod transfer;
 mod trouble;

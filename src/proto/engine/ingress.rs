@@ -114,16 +114,22 @@ impl Engine {
 
     fn receive_packet(&mut self, frame: Frame<'_>, packet: Packet) -> Result<(), DropReason> {
         let bytes = &frame.bytes.as_slice()[packet.offset..];
-        let (header, payload) = IpHeader::parse(bytes)?;
-        self.check_addresses(&header)?;
+        let (header, payload) = match IpHeader::parse(bytes) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.pass_on(&frame, packet.offset, error.into()),
+        };
+        if let Err(reason) = self.check_addresses(&header) {
+            return self.pass_on(&frame, packet.offset, reason);
+        }
         let range = packet.offset + payload.start..packet.offset + payload.end;
         match header.protocol {
             protocol::TCP => self.receive_tcp(frame, header, range, packet.from),
             protocol::ICMP | protocol::ICMPV6 => {
                 let bytes = &frame.bytes.as_slice()[range];
-                self.receive_icmp(&header, bytes, packet)
+                let taken = self.receive_icmp(&header, bytes, packet);
+                taken.or_else(|reason| self.pass_on(&frame, packet.offset, reason))
             }
-            _ => Err(DropReason::UnknownProtocol),
+            _ => self.pass_on(&frame, packet.offset, DropReason::UnknownProtocol),
         }
     }
 

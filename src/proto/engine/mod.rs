@@ -19,6 +19,7 @@
 //! | `isn`, `ports`, `limits` | initial sequence numbers; ephemeral ports; rates per source |
 //! | `address`, `announce`, `multicast` | our own addresses: does another host have one, telling that it is here, their groups |
 //! | `route`, `neighbor`, `icmp`, `path_mtu` | where packets go; who is next to us; what routers say; how long packets may be |
+//! | `passthrough` | packets that are not for us, for whoever wants them |
 //! | `stats`, `trace` | every counter; a record of frames and what they did, when asked for |
 //!
 //! It must not know: threads, wakers, sockets of an operating system, what time it is.
@@ -42,6 +43,7 @@ mod neighbor;
 pub mod netstat;
 mod options;
 mod passive;
+pub(crate) mod passthrough;
 mod path_mtu;
 mod ports;
 mod reply;
@@ -67,6 +69,7 @@ use self::isn::Isn;
 use self::listener::Listeners;
 use self::multicast::Reports;
 use self::neighbor::Cache as Neighbors;
+use self::passthrough::Passthrough;
 use self::path_mtu::PathMtus;
 use self::ports::Ports;
 use self::reply::Replies;
@@ -153,6 +156,8 @@ pub struct Engine {
     signals: VecDeque<u32>,
     stats: Stats,
     trace: Option<Box<trace::Trace>>,
+    /// Packets for others, if somebody wants them.
+    passthrough: Option<Passthrough>,
 }
 
 impl Engine {
@@ -191,6 +196,7 @@ impl Engine {
             signals: VecDeque::new(),
             stats: Stats::default(),
             trace: None,
+            passthrough: None,
             defaults: Arc::new(SocketOptions::new(&config)),
             config,
         }

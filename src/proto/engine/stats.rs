@@ -86,6 +86,8 @@ drop_reasons! {
     OutsideWindow = "outside-window",
     /// A source that is an address of ours: somebody else uses it, or says so.
     OwnSource = "own-source",
+    /// A packet for others, of which too many wait to be taken.
+    PassthroughFull = "passthrough-full",
     /// A timestamp from the past (RFC 7323 §5).
     Paws = "paws",
     /// An answer would have been one too many.
@@ -224,6 +226,8 @@ pub struct Stats {
     pub aborts_on_timeout: u64,
     /// Connections and handshakes that ended because the link is gone for good.
     pub aborts_on_link_gone: u64,
+    /// Packets for others that were kept for whoever wants them.
+    pub packets_passed: u64,
     /// Path MTUs lowered because a router said so.
     pub path_mtu_updates: u64,
     /// Path MTUs forgotten before their time, for another destination's.
