@@ -4,6 +4,7 @@ use super::super::interface::{Framing, Interface};
 use super::super::packet::{link_of, settle};
 use super::super::sys::{ioctl::Request, tuntap};
 use super::super::{Counters, virtio};
+use super::packet_information;
 use crate::proto::{Link, MacAddress, Medium};
 use socket2::SockRef;
 use std::fs::{File, OpenOptions};
@@ -64,6 +65,11 @@ impl Attached {
         })?;
         let name = request.name();
         check_flags(&name, flags, kind).map_err(invalid)?;
+        let index = request.index(UnixDatagram::unbound()?.as_fd());
+        // An interface in another network namespace is refused below; a kernel that doesn't say is believed.
+        if index.and_then(packet_information::of).is_ok_and(|answer| answer == Some(true)) {
+            return Err(invalid(has_packet_information(&name)));
+        }
         SockRef::from(&fd).set_nonblocking(true)?;
         let framing = if flags & VNET_HDR == 0 { Framing::Plain } else { Framing::Virtio };
         Self::new(File::from(fd), request, kind, framing)
@@ -139,9 +145,13 @@ fn check_flags(name: &str, flags: u16, kind: Kind) -> Result<(), String> {
     }
     // The kernel says IFF_NOFILTER with the same bit, so that it is only missing where a filter is attached too.
     if flags & NO_PI == 0 {
-        return Err(format!("the descriptor of {name} was attached without IFF_NO_PI: attach it with that flag"));
+        return Err(has_packet_information(name));
     }
     Ok(())
+}
+
+fn has_packet_information(name: &str) -> String {
+    format!("the descriptor of {name} was attached without IFF_NO_PI, so that four bytes stand before each frame: attach it with that flag")
 }
 
 /// An address for our side of a TAP: locally administered, for one station, and not the one that the kernel has.
@@ -257,6 +267,20 @@ mod tests {
                 io::ErrorKind::NetworkDown
             );
             assert!(!receiver.link().0.up);
+        });
+    }
+
+    #[test]
+    fn descriptor_with_packet_information_is_refused() {
+        namespace::test_with_tun("device::tuntap::attach::tests::descriptor_with_packet_information_is_refused", || {
+            let errors = [
+                Tap::from_fd(descriptor("tap0", TAP | VNET_HDR)).expect_err("it has"),
+                Tun::from_fd(descriptor("tun0", TUN)).expect_err("it has"),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+                assert!(error.to_string().contains("without IFF_NO_PI"), "{error}");
+            }
         });
     }
 

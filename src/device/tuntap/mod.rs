@@ -4,11 +4,13 @@
 //! | module | what it owns |
 //! |---|---|
 //! | [`attach`] | a descriptor, attached to an interface or taken over; what can go wrong with it |
+//! | [`packet_information`] | whether something stands before each frame that must not |
 //! | [`receive`], [`transmit`] | the halves |
 //!
 //! The interface is the administrator's: the kernel's addresses, its routes and whether it is up are set with `ip`.
 
 mod attach;
+mod packet_information;
 mod receive;
 mod transmit;
 
@@ -56,11 +58,11 @@ impl Tap {
 
     /// Takes over a descriptor of `/dev/net/tun` that is attached to a TAP interface in this network namespace. It is made non-blocking.
     ///
-    /// Attached without `IFF_VNET_HDR` it passes no super-packets: the device cuts them. It must have been attached with `IFF_NO_PI`; the
-    /// kernel does not always say that it wasn't, and then what arrives is no packet, and dropped.
+    /// Attached without `IFF_VNET_HDR` it passes no super-packets: the device cuts them. It must have been attached with `IFF_NO_PI`:
+    /// where the kernel is older than 4.16 and doesn't say that it wasn't, what arrives is no packet, and dropped.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for any other descriptor, or one that says it was attached without `IFF_NO_PI`;
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for any other descriptor, or one that was attached without `IFF_NO_PI`;
     /// [`NotFound`](io::ErrorKind::NotFound) when the interface is in another network namespace.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         Attached::from_fd(fd, Kind::Tap).map(Self)
