@@ -13,7 +13,7 @@
 //! scaling and SACK are lost, as in Linux. It must not know: sockets, buffers.
 
 use super::Engine;
-use super::ingress::Arrival;
+use super::arrival::Arrival;
 use super::listener::{Completion, ListenerId};
 use super::slot::Way;
 use super::stats::DropReason;

@@ -4,6 +4,7 @@
 use bytes::Buf;
 
 use super::Engine;
+use super::arrival::Arrival;
 use super::icmp::{Ends, arp_frame, echo_reply, neighbor_advertisement_frame};
 use super::neighbor::Claim;
 use super::passive::Reception;
@@ -26,16 +27,6 @@ use crate::proto::wire::icmp::{ErrorKind, ErrorReport, Message};
 use crate::proto::wire::ip::{is_loopback, is_multicast, is_unicast_source, protocol};
 use crate::proto::wire::ndp::solicited_node;
 use crate::proto::wire::{Address, Flags, IpHeader, Options, Segment, Sum, Timestamps, Tuple};
-
-/// A segment and where it came from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
-    /// Seen from this side.
-    pub(super) tuple: Tuple,
-    pub(super) segment: Segment,
-    /// The Ethernet address of the sender, or of its router.
-    pub(super) from: Option<MacAddress>,
-}
 
 /// Where the IP packet lies, and who sent the frame.
 #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::Engine;
-use super::ingress::Arrival;
+use super::arrival::Arrival;
 use crate::proto::link::TxFrame;
 use crate::proto::tcp::buffer::{Payload, Views};
 use crate::proto::wire::{Segment, Tuple};

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `slot`, `demux` | sockets by number; finding one by 4-tuple |
 //! | `calls`, `options`, `netstat` | what applications ask |
-//! | `ingress`, `passive`, `settle` | a frame arrives; a SYN arrives; what follows from any change |
+//! | `ingress`, `arrival`, `passive`, `settle` | a frame arrives; the segment in it; a SYN arrives; what follows from any change |
 //! | `egress`, `loopback`, `reply` | frames leave; frames to ourselves; answers without a socket |
 //! | `link_gone` | what becomes of sockets when the link is gone for good |
 //! | `listener`, `time_wait`, `wheel` | the SYN cache and accept queues; resting 4-tuples; timers |
@@ -26,6 +26,7 @@
 
 pub(crate) mod address;
 mod announce;
+mod arrival;
 mod calls;
 mod causes;
 mod cookies;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use super::ingress::Arrival;
+use super::arrival::Arrival;
 use super::listener::{Admission, Completion, Listener, ListenerId};
 use super::reply::{Reply, SegmentReply};
 use super::slot::{Owner, Slot};
