@@ -2,9 +2,12 @@
 
 use super::timestamps::Clock;
 use crate::proto::Instant;
-use crate::proto::wire::{Flags, Options, Segment, SeqNum, Timestamps};
+use crate::proto::wire::{Flags, Options, Segment, SeqNum};
 
 /// The reset that answers `segment`, or nothing: a reset is never answered with a reset.
+///
+/// Without timestamps, which were agreed with nobody here: a TIME-WAIT of Linux's ignores a reset whose timestamp is behind its own (PAWS), and
+/// a new connection on the same ports would be answered by the old one for a minute.
 pub(crate) fn reply_to(segment: &Segment) -> Option<Segment> {
     if segment.flags.has(Flags::RST) {
         return None;
@@ -20,15 +23,8 @@ pub(crate) fn reply_to(segment: &Segment) -> Option<Segment> {
         seq,
         ack,
         flags,
-        options: echo(segment),
         ..Segment::default()
     })
-}
-
-/// RFC 7323 §3.2: a reset echoes the timestamp that it answers, with a value of zero.
-fn echo(segment: &Segment) -> Options {
-    let timestamps = segment.options.timestamps.map(|timestamps| Timestamps { value: 0, echo: timestamps.value });
-    Options { timestamps, ..Options::default() }
 }
 
 /// The reset of a connection that we give up: `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>`, as Linux sends it.
