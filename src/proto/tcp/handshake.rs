@@ -160,6 +160,7 @@ impl Opening {
         let flags = segment.flags;
         let acceptable = segment.ack == self.iss + 1;
         if flags.has(Flags::ACK) && !acceptable {
+            self.hasten(cx.now, flags);
             return Verdict::Reset;
         }
         if flags.has(Flags::RST) {
@@ -177,6 +178,14 @@ impl Opening {
         self.phase = Phase::SynReceived { irs: segment.seq, window: segment.window, peer: segment.options };
         self.due = true;
         Verdict::Wait
+    }
+
+    /// The peer still has an older connection on these ports, which the reset ends: the SYN need not wait a second to come again. Once, as
+    /// Linux does.
+    fn hasten(&mut self, now: Instant, flags: Flags) {
+        if self.retransmits == 0 && !flags.has(Flags::RST) {
+            self.deadline = self.deadline.map(|at| at.min(now + AFTER_RESET));
+        }
     }
 
     /// RFC 9293 §3.10.7.4 for SYN-RECEIVED after an active open.
@@ -306,3 +315,6 @@ impl Opening {
         config.rto_initial.saturating_mul(1 << doublings).min(config.rto_max)
     }
 }
+
+/// How long after a reset the SYN comes again: time for the reset to be taken in. Linux's `TCP_TIMEOUT_MIN` is two ticks of its clock.
+const AFTER_RESET: Duration = Duration::from_millis(2);
