@@ -208,3 +208,80 @@ fn one_connection_tells_nothing_of_another() {
     };
     assert_eq!(answers(true), answers(false));
 }
+
+/// A packet of `protocol` from the peer of a family, with this payload.
+fn packet_of(ends: [&str; 2], protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let [destination, source] = ends.map(|text| Address::new(text.parse::<SocketAddr>().expect("a literal").ip()));
+    let mut header = [0; ip::HEADER_LEN_MAX];
+    let below = IpHeader { source, destination, protocol, hop_limit: 64, traffic_class: 0 };
+    let len = below.emit(0, payload.len(), &mut header);
+    [&header[..len], payload].concat()
+}
+
+/// A datagram with its checksum.
+fn datagram(ends: [&str; 2], text: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(8 + text.len()).expect("small");
+    let mut bytes = [&[0x30, 0x39, 0x82, 0x9a][..], &len.to_be_bytes(), &[0, 0], text].concat();
+    let [own, other] = ends.map(|text| Address::new(text.parse::<SocketAddr>().expect("a literal").ip()));
+    let sum = Sum::pseudo_header(other, own, 17, u32::from(len)) + Sum::of(&bytes);
+    bytes[6..8].copy_from_slice(&sum.complete());
+    packet_of(ends, 17, &bytes)
+}
+
+/// What is said to a packet: ICMP messages, their IP headers and checksums looked at.
+fn complaints(peer: &mut Peer, packet: &[u8]) -> Vec<Vec<u8>> {
+    peer.engine.receive(peer.now, synfin::proto::Frame::borrowed(packet));
+    let said = peer.hear_packets();
+    said.iter()
+        .map(|said| {
+            let (header, range) = IpHeader::parse(said).expect("an IP packet");
+            let message = &said[range];
+            let mut sum = Sum::of(message);
+            if !header.source.is_v4() {
+                sum = sum + Sum::pseudo_header(header.source, header.destination, 58, u32::try_from(message.len()).expect("small"));
+            }
+            assert!(sum.is_intact() && [1, 58].contains(&header.protocol), "{header:?}");
+            message.to_vec()
+        })
+        .collect()
+}
+
+/// RFC 1122 §3.2.2.1, RFC 4443 §3.1 and §3.4.
+#[test]
+fn who_speaks_no_tcp_is_told() {
+    let [v4, v6] = FAMILIES;
+    let long = [7; 1400];
+    for (packet, expected, quoted) in [
+        (datagram(v4, b"hello"), [3, 3, 0], 33),
+        (datagram(v4, &long), [3, 3, 0], 548),
+        (datagram(v6, b"hello"), [1, 4, 0], 53),
+        (datagram(v6, &long), [1, 4, 0], 1232),
+        (packet_of(v4, 132, b"sctp"), [3, 2, 0], 24),
+        (packet_of(v6, 132, b"sctp"), [4, 1, 6], 44),
+        (packet_of(v6, 60, &[132, 0, 1, 4, 0, 0, 0, 0, 1, 2]), [4, 1, 40], 50),
+    ] {
+        let mut peer = Peer::new(&Config::default());
+        let said = complaints(&mut peer, &packet);
+        let [message] = &said[..] else { panic!("{expected:?}: {said:?}") };
+        assert_eq!([message[0], message[1], message[7]], expected);
+        assert_eq!(message[8..], packet[..quoted]);
+        assert_eq!(peer.engine.stats().drops.of(DropReason::UnknownProtocol), 1);
+    }
+}
+
+/// RFC 1122 §3.2.2: to nothing that is damaged or that nobody sent, and within a limit that is each source's own.
+#[test]
+fn few_complaints_and_none_to_what_is_damaged() {
+    let [v4, v6] = FAMILIES;
+    let damaged = |mut packet: Vec<u8>| {
+        *packet.last_mut().expect("bytes") ^= 1;
+        packet
+    };
+    let mut peer = Peer::new(&Config::default());
+    for packet in [damaged(datagram(v4, b"hello")), damaged(datagram(v6, b"hello")), packet_of(v4, 17, b"short"), packet_of(v6, 59, b"")] {
+        assert!(complaints(&mut peer, &packet).is_empty(), "{packet:02x?}");
+    }
+    let told = |peer: &mut Peer, ends| (0..300).map(|_| complaints(peer, &datagram(ends, b"x")).len()).sum::<usize>();
+    assert_eq!([told(&mut peer, v4), told(&mut peer, [v4[0], "10.0.0.3:1"]), told(&mut peer, v4)], [5, 5, 0]);
+    assert_eq!(peer.engine.stats().icmp_errors_suppressed, 295 + 295 + 300);
+}

@@ -11,7 +11,7 @@
 //! | `trouble` | a link that goes away, handles dropped at any point |
 //! | `neighbors` | an address that the kernel has already, many addresses, a host that is not there |
 //! | `passthrough` | does what is not for the stack arrive in the program's sink |
-//! | `ping` | does the stack answer an echo request |
+//! | `ping` | does the stack answer an echo request, and refuse a datagram |
 //!
 //! Where the system forbids such namespaces the tests are ignored and say so; with `SYNFIN_REQUIRE_NETNS=1` they fail.
 

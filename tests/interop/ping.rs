@@ -1,12 +1,13 @@
-//! Echo requests from the kernel's side (RFC 792, RFC 4443 §4.1), through raw sockets, which the root of a namespace may open.
+//! Echo requests from the kernel's side (RFC 792, RFC 4443 §4.1), through raw sockets, which the root of a namespace may open; and what becomes
+//! of datagrams.
 
-use std::io::Read;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use synfin::device::namespace;
 
-use crate::lab::{Lab, PATIENCE, SYNFIN};
+use crate::lab::{KERNEL, Lab, PATIENCE, SYNFIN};
 
 /// Identifier and sequence number, then data.
 const BODY: &[u8] = b"\x53\x59\x00\x01does anybody hear me?";
@@ -24,6 +25,21 @@ fn an_echo_request_is_answered_in_both_families() {
         let mut v6 = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).expect("root may");
         let reply = exchange(&mut v6, &[&[128, 0, 0, 0][..], BODY].concat(), 1);
         assert_eq!(&reply[4..], BODY);
+    });
+}
+
+/// RFC 1122 §3.2.2.1: a program that sends datagrams to us learns at once that nobody reads them.
+#[test]
+fn a_datagram_is_refused_in_both_families() {
+    namespace::test("ping::a_datagram_is_refused_in_both_families", || {
+        let _lab = Lab::open();
+        for (own, kernel) in SYNFIN.into_iter().zip(KERNEL) {
+            let socket = UdpSocket::bind((kernel, 0)).expect("the kernel's address");
+            socket.connect((own, 9)).expect("a route");
+            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            socket.send(b"anybody?").expect("sent");
+            assert_eq!(socket.recv(&mut [0; 9]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionRefused), "{own}");
+        }
     });
 }
 

@@ -146,7 +146,7 @@ fn neighbor_frame(source: Address, destination: Address, ends: Ends, message: &[
 }
 
 /// A frame up to and including the IP header, with nothing to be completed.
-fn ip_frame(header: &IpHeader, payload_len: usize, ends: Option<Ends>) -> TxFrame {
+pub(super) fn ip_frame(header: &IpHeader, payload_len: usize, ends: Option<Ends>) -> TxFrame {
     let mut frame = TxFrame::new();
     if let Some(ends) = ends {
         put_ethernet(&mut frame, ends, if header.source.is_v4() { EtherType::Ipv4 } else { EtherType::Ipv6 });

@@ -8,6 +8,7 @@ use super::arrival::Arrival;
 use super::icmp::{Ends, arp_frame, echo_reply, neighbor_advertisement_frame};
 use super::neighbor::Claim;
 use super::passive::Reception;
+use super::refusal::Refused;
 use super::reply::{self, Reply, SegmentReply};
 use super::slot::{Slot, Way, find_connection};
 use super::stats::DropReason;
@@ -120,7 +121,15 @@ impl Engine {
                 let taken = self.receive_icmp(&header, bytes, packet);
                 taken.or_else(|reason| self.pass_on(&frame, packet.offset, reason))
             }
-            _ => self.pass_on(&frame, packet.offset, DropReason::UnknownProtocol),
+            _ => {
+                let passed = self.pass_on(&frame, packet.offset, DropReason::UnknownProtocol);
+                if passed.is_err() {
+                    let packet_bytes = &frame.bytes.as_slice()[packet.offset..range.end];
+                    let (payload, checksum) = (range.start - packet.offset, frame.checksum);
+                    self.refuse_protocol(&Refused { header, packet: packet_bytes, payload, checksum, from: packet.from });
+                }
+                passed
+            }
         }
     }
 

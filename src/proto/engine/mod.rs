@@ -47,6 +47,7 @@ mod passive;
 pub(crate) mod passthrough;
 mod path_mtu;
 mod ports;
+mod refusal;
 mod reply;
 pub(crate) mod route;
 mod settle;

@@ -41,6 +41,7 @@ pub(super) struct Replies {
     waiting: VecDeque<SegmentReply>,
     resets: SourceLimiter,
     pings: Limiter,
+    refusals: SourceLimiter,
 }
 
 impl Replies {
@@ -49,7 +50,8 @@ impl Replies {
         Self {
             queue: VecDeque::new(),
             waiting: VecDeque::new(),
-            resets: SourceLimiter::new(config.resets_per_second, hash),
+            resets: SourceLimiter::new(config.resets_per_second, hash.clone()),
+            refusals: SourceLimiter::new(REFUSALS_PER_SECOND.min(config.icmp_per_second), hash),
             pings: Limiter::new(config.icmp_per_second),
         }
     }
@@ -95,11 +97,19 @@ impl Replies {
         self.resets.take(now, source) == Permit::Granted
     }
 
+    /// True if `source` may be told once more that nobody here speaks its protocol.
+    pub(super) fn may_refuse(&mut self, now: Instant, source: Address) -> bool {
+        self.refusals.take(now, source) == Permit::Granted
+    }
+
     /// True if one more ping may be answered.
     pub(super) fn may_echo(&mut self, now: Instant) -> bool {
         self.pings.take(now) == Permit::Granted
     }
 }
+
+/// ICMP errors per second and bucket of sources, five of them at once: what a trace of a route needs.
+const REFUSALS_PER_SECOND: u32 = 100;
 
 /// How many answers may wait.
 const REPLIES_MAX: usize = 1024;

@@ -190,6 +190,8 @@ pub struct Stats {
     pub resets_out: u64,
     /// Resets that would have been too many in a second.
     pub resets_suppressed: u64,
+    /// ICMP errors not sent because their source had its share.
+    pub icmp_errors_suppressed: u64,
     /// Answers without a socket (resets, SYN,ACKs, ARP, echo replies) that had no room or no way.
     pub replies_dropped: u64,
     /// ARP packets and neighbour advertisements in which another host claims an address of ours.
