@@ -1,12 +1,14 @@
 //! A device whose other end is your own code: a VPN, a tunnel, a fuzzer.
 //!
-//! Packets are [`Bytes`], finished: checksums complete, super-packets cut, each within the MTU. Each direction holds at most
-//! 1024 packets and makes its writer wait when it is full. Needs no executor and no privilege.
+//! Packets are finished: checksums complete, super-packets cut, each within the MTU; unless both sides want super-packets whole
+//! ([`super_channel`]). They pass one at a time, as [`Bytes`], or in batches of [`Packet`]. Each direction holds at most 1024 packets and makes
+//! its writer wait when it is full. Needs no executor and no privilege.
 
 use super::pipe::{End, Nothing, Pipe, Refused};
 use super::{
     Counters, Counts, Device, Notify, Readiness, Received, Receiver, Transmitter, complete, cut_front, is_super, must_cut, network_down,
 };
+use crate::proto::link::FRAME_LEN_MAX;
 use crate::proto::{Checksum, Link, Medium, TxFrame};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -42,17 +44,79 @@ pub fn channel() -> (Channel, ChannelPeer) {
 /// A device with the medium and MTU of `link`, and your end of it. What `link` says of offloads is ignored: packets are finished.
 #[must_use]
 pub fn channel_with(link: Link) -> (Channel, ChannelPeer) {
-    let link = link.with_segmentation(false).with_trusted_partial(false);
+    make(link.with_segmentation(false).with_trusted_partial(false))
+}
+
+/// As [`channel_with`], for who wants fewer and longer packets: the stack hands over super-packets whole, and takes them.
+///
+/// A super-packet is longer than the MTU and says its [segment size](Packet::segment_size); whoever puts it on a wire cuts it, or has a TUN
+/// with a virtio-net header do it. Its checksum is [partial](Checksum::Partial), and a partial one is believed of what you send. Single packets
+/// are finished as ever. Use [`recv_batch`](ChannelPeer::recv_batch): [`recv`](ChannelPeer::recv) gives the bytes without the segment size.
+///
+/// # Example
+/// Two stacks, joined by code of one's own:
+/// ```
+/// use std::{collections::VecDeque, io};
+/// use synfin::{Stack, device::{ChannelPeer, super_channel}, proto::{Link, Medium}};
+///
+/// async fn forward(from: &ChannelPeer, to: &ChannelPeer) -> io::Result<()> {
+///     let mut batch = Vec::new();
+///     loop {
+///         from.recv_batch(&mut batch, 64).await?;
+///         let mut packets: VecDeque<_> = batch.drain(..).collect();
+///         to.send_batch(&mut packets).await?;
+///     }
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// let link = Link::new(Medium::Ip, 1500);
+/// let ((left, left_end), (right, right_end)) = (super_channel(link), super_channel(link));
+/// let server = Stack::builder().device(left).address("10.9.0.1/24").start()?;
+/// let client = Stack::builder().device(right).address("10.9.0.2/24").start()?;
+/// let talk = async {
+///     let listener = server.listen("10.9.0.1:80").await?;
+///     let stream = client.connect("10.9.0.1:80").await?;
+///     assert_eq!(listener.accept().await?.1, stream.local_addr()?);
+///     io::Result::Ok(())
+/// };
+/// let wire = futures::future::join(forward(&left_end, &right_end), forward(&right_end, &left_end));
+/// futures::executor::block_on(futures::future::select(std::pin::pin!(talk), std::pin::pin!(wire)));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub fn super_channel(link: Link) -> (Channel, ChannelPeer) {
+    make(link.with_segmentation(true).with_trusted_partial(true))
+}
+
+fn make(link: Link) -> (Channel, ChannelPeer) {
     let (outgoing, incoming) = (Arc::new(Pipe::new(QUEUE_PACKETS_MAX)), Arc::new(Pipe::new(QUEUE_PACKETS_MAX)));
-    let peer = ChannelPeer { from_stack: Arc::clone(&outgoing), to_stack: Arc::clone(&incoming), frame_len_max: frame_len_max(&link) };
+    let peer = ChannelPeer { from_stack: Arc::clone(&outgoing), to_stack: Arc::clone(&incoming), link };
     (Channel { outgoing: End::new(&outgoing), incoming: End::new(&incoming), link, counters: Arc::new(Counters::default()) }, peer)
+}
+
+/// A packet on a channel, and what is known of it. [`Bytes`] become one that is finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The packet, or the Ethernet frame, by the link's medium.
+    pub bytes: Bytes,
+    /// What is known of its TCP checksum.
+    pub checksum: Checksum,
+    /// Payload bytes of each segment in a super-packet; zero for a single packet.
+    pub segment_size: u16,
+}
+
+impl From<Bytes> for Packet {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, checksum: Checksum::Unknown, segment_size: 0 }
+    }
 }
 
 /// The device's end of a channel.
 #[derive(Debug)]
 pub struct Channel {
-    outgoing: End<Bytes>,
-    incoming: End<Bytes>,
+    outgoing: End<Packet>,
+    incoming: End<Packet>,
     link: Link,
     counters: Arc<Counters>,
 }
@@ -72,9 +136,9 @@ impl Channel {
 /// every connection over it ends with [`NetworkDown`](io::ErrorKind::NetworkDown).
 #[derive(Debug)]
 pub struct ChannelPeer {
-    from_stack: Arc<Pipe<Bytes>>,
-    to_stack: Arc<Pipe<Bytes>>,
-    frame_len_max: usize,
+    from_stack: Arc<Pipe<Packet>>,
+    to_stack: Arc<Pipe<Packet>>,
+    link: Link,
 }
 
 impl ChannelPeer {
@@ -84,6 +148,7 @@ impl ChannelPeer {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when the queue is full, [`BrokenPipe`](io::ErrorKind::BrokenPipe) when the stack is gone,
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a packet beyond the MTU.
     pub fn try_send(&self, packet: Bytes) -> io::Result<()> {
+        let packet = Packet::from(packet);
         self.check_len(&packet)?;
         self.to_stack.push(packet).map_err(|refused| match refused {
             Refused::Closed(_) => io::ErrorKind::BrokenPipe.into(),
@@ -113,7 +178,59 @@ impl ChannelPeer {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is none; [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when there will be none:
     /// the stack is gone.
     pub fn try_recv(&self) -> io::Result<Bytes> {
-        self.from_stack.pop().map_err(end_of_packets)
+        self.from_stack.pop().map(|packet| packet.bytes).map_err(end_of_packets)
+    }
+
+    /// Hands packets to the stack, from the front of `packets`, as many as there is room for; says how many. Those behind stay.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send), about the packet at the front, which stays there.
+    pub fn try_send_batch(&self, packets: &mut VecDeque<Packet>) -> io::Result<usize> {
+        let fitting = packets.iter().position(|packet| self.check_len(packet).is_err()).unwrap_or(packets.len());
+        if fitting == 0 {
+            return packets.front().map_or(Ok(0), |packet| self.check_len(packet).map(|()| 0));
+        }
+        let behind = packets.split_off(fitting);
+        let answer = self.to_stack.push_many(packets);
+        packets.extend(behind);
+        answer.map_err(|refused| match refused {
+            Refused::Closed(()) => io::ErrorKind::BrokenPipe.into(),
+            Refused::Full(()) => io::ErrorKind::WouldBlock.into(),
+        })
+    }
+
+    /// Hands all packets to the stack, waiting for room. Cancel safe: a cancelled call leaves in `packets` what it has not sent.
+    ///
+    /// # Errors
+    /// As [`try_send_batch`](Self::try_send_batch), but for `WouldBlock`.
+    pub async fn send_batch(&self, packets: &mut VecDeque<Packet>) -> io::Result<()> {
+        poll_fn(|context| {
+            while !packets.is_empty() {
+                match self.try_send_batch(packets) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.to_stack.poll_room(context)),
+                    Err(error) => return Poll::Ready(Err(error)),
+                    Ok(_) => {}
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Takes up to `max` packets that the stack has sent, to the end of `packets`; says how many.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv).
+    pub fn try_recv_batch(&self, packets: &mut Vec<Packet>, max: usize) -> io::Result<usize> {
+        self.from_stack.pop_many(packets, max).map_err(end_of_packets)
+    }
+
+    /// Waits for packets that the stack sends, and takes up to `max` of them. Cancel safe: no packet is lost.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub async fn recv_batch(&self, packets: &mut Vec<Packet>, max: usize) -> io::Result<usize> {
+        poll_fn(|context| self.from_stack.poll_pop_many(context, packets, max).map_err(end_of_packets)).await
     }
 
     /// Waits for a packet that the stack sends. Cancel safe: no packet is lost.
@@ -129,7 +246,7 @@ impl ChannelPeer {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn poll_recv(&self, context: &Context<'_>) -> Poll<io::Result<Bytes>> {
-        self.from_stack.poll_pop(context).map_err(end_of_packets)
+        self.from_stack.poll_pop(context).map_ok(|packet| packet.bytes).map_err(end_of_packets)
     }
 
     /// Blocks the thread until the stack sends a packet.
@@ -149,11 +266,13 @@ impl ChannelPeer {
         }
     }
 
-    fn check_len(&self, packet: &Bytes) -> io::Result<()> {
-        if packet.len() <= self.frame_len_max {
+    fn check_len(&self, packet: &Packet) -> io::Result<()> {
+        let is_whole = packet.segment_size > 0 && self.link.segments_v4;
+        let (len, len_max) = (packet.bytes.len(), if is_whole { FRAME_LEN_MAX } else { frame_len_max(&self.link) });
+        if len <= len_max {
             return Ok(());
         }
-        let text = format!("a packet of {} bytes does not fit a link that takes {}", packet.len(), self.frame_len_max);
+        let text = format!("a packet of {len} bytes does not fit a link that takes {len_max}");
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 }
@@ -176,8 +295,8 @@ impl Device for Channel {
 
 #[derive(Debug)]
 struct ChannelReceiver {
-    incoming: End<Bytes>,
-    outgoing: Arc<Pipe<Bytes>>,
+    incoming: End<Packet>,
+    outgoing: Arc<Pipe<Packet>>,
     link: Link,
     counters: Arc<Counters>,
 }
@@ -189,13 +308,13 @@ impl Receiver for ChannelReceiver {
     }
 
     fn receive(&mut self, buffer: &mut BytesMut) -> io::Result<Received> {
-        let packet = self.incoming.pop().map_err(|nothing| match nothing {
+        let Packet { bytes, checksum, segment_size } = self.incoming.pop().map_err(|nothing| match nothing {
             Nothing::Closed => network_down(),
             Nothing::Empty => io::ErrorKind::WouldBlock.into(),
         })?;
-        buffer.extend_from_slice(&packet);
-        self.counters.on_received(packet.len(), 0);
-        Ok(Received { checksum: Checksum::Unknown, segment_size: 0 })
+        buffer.extend_from_slice(&bytes);
+        self.counters.on_received(bytes.len(), segment_size);
+        Ok(Received { checksum, segment_size })
     }
 
     fn readiness(&mut self, notify: Notify) -> Readiness {
@@ -211,7 +330,7 @@ impl Receiver for ChannelReceiver {
 
 #[derive(Debug)]
 struct ChannelTransmitter {
-    outgoing: End<Bytes>,
+    outgoing: End<Packet>,
     link: Link,
     counters: Arc<Counters>,
 }
@@ -224,14 +343,20 @@ impl Transmitter for ChannelTransmitter {
                 cut_front(frames);
                 continue;
             }
-            if frame.len() > frame_len_max(&self.link) {
+            let was_super = is_super(frame);
+            if frame.len() > if was_super { FRAME_LEN_MAX } else { frame_len_max(&self.link) } {
                 self.counters.oversize.add(1);
                 frames.pop_front();
                 continue;
             }
-            complete(frame);
-            let (packet, was_super) = (Bytes::from(frame.to_vec()), is_super(frame));
-            let len = packet.len();
+            if !was_super {
+                complete(frame);
+            }
+            let mut packet = Packet::from(Bytes::from(frame.to_vec()));
+            if was_super {
+                (packet.checksum, packet.segment_size) = (Checksum::Partial, frame.segment_size);
+            }
+            let len = packet.bytes.len();
             match self.outgoing.push(packet) {
                 Ok(()) => self.counters.on_sent(len, was_super),
                 Err(Refused::Full(_)) => {
@@ -323,6 +448,69 @@ mod tests {
         }
         assert!(sending.is_woken());
         assert!(matches!(sending.poll(), Poll::Ready(Ok(()))));
+    }
+
+    #[test]
+    fn super_packet_passes_whole_each_way() {
+        let (device, peer) = super_channel(Link::new(Medium::Ethernet(MacAddress([2, 0, 0, 0, 0, 1])), 1500));
+        let counters = device.counters();
+        let (mut receiver, mut transmitter) = Box::new(device).split();
+        let frame = super_frame(1000, 2500);
+        let whole = Packet { bytes: frame.to_vec().into(), checksum: Checksum::Partial, segment_size: 1000 };
+        transmitter.transmit(&mut VecDeque::from([frame, super_frame(0, 10)])).expect("room");
+        let mut batch = Vec::new();
+        assert_eq!(peer.try_recv_batch(&mut batch, 10).expect("two packets"), 2);
+        assert_eq!(batch[0], whole);
+        assert_eq!((batch[1].checksum, batch[1].segment_size), (Checksum::Unknown, 0));
+        verify(&batch[1].bytes);
+
+        assert_eq!(peer.try_send_batch(&mut VecDeque::from(batch)).expect("room"), 2);
+        let mut buffer = BytesMut::new();
+        assert_eq!(receiver.receive(&mut buffer).expect("whole"), Received { checksum: Checksum::Partial, segment_size: 1000 });
+        assert_eq!(buffer, whole.bytes);
+        let counts = counters.snapshot();
+        assert_eq!((counts.sent_super, counts.received_super, counts.cut), (1, 1, 0));
+    }
+
+    #[test]
+    fn batch_stops_at_what_does_not_fit() {
+        let (device, peer) = channel();
+        let (mut receiver, _transmitter) = Box::new(device).split();
+        let mut packets: VecDeque<Packet> = [20, 1501, 20].map(|len| packet(len).into()).into();
+        assert_eq!(peer.try_send_batch(&mut packets).expect("the first fits"), 1);
+        assert_eq!(peer.try_send_batch(&mut packets).expect_err("too long").kind(), io::ErrorKind::InvalidInput);
+        packets.pop_front();
+        assert_eq!((peer.try_send_batch(&mut packets).expect("it fits"), peer.try_send_batch(&mut packets).expect("nothing")), (1, 0));
+        // Not on a channel of finished packets, whatever it says of itself.
+        let super_packet = Packet { segment_size: 1000, ..packet(2000).into() };
+        assert!(peer.try_send_batch(&mut VecDeque::from([super_packet])).is_err());
+
+        let mut many: VecDeque<Packet> = (0..QUEUE_PACKETS_MAX).map(|_| packet(20).into()).collect();
+        assert_eq!(peer.try_send_batch(&mut many).expect("room for some"), QUEUE_PACKETS_MAX - 2);
+        let mut sending = tokio_test::task::spawn(peer.send_batch(&mut many));
+        assert!(sending.poll().is_pending());
+        let mut buffer = BytesMut::new();
+        for _ in 0..QUEUE_PACKETS_MAX / 2 {
+            receiver.receive(&mut buffer).expect("a packet");
+        }
+        assert!(sending.is_woken());
+        assert!(matches!(sending.poll(), Poll::Ready(Ok(()))));
+    }
+
+    #[test]
+    fn batch_wakes_its_reader() {
+        let (device, peer) = channel();
+        let (_receiver, mut transmitter) = Box::new(device).split();
+        let mut packets = Vec::new();
+        let mut receiving = tokio_test::task::spawn(peer.recv_batch(&mut packets, 2));
+        assert!(receiving.poll().is_pending());
+        let mut frames: VecDeque<_> = (0..3).map(|_| super_frame(0, 10)).collect();
+        transmitter.transmit(&mut frames).expect("room");
+        assert!(receiving.is_woken());
+        assert!(matches!(receiving.poll(), Poll::Ready(Ok(2))));
+        drop(receiving);
+        drop(transmitter);
+        assert_eq!(peer.try_recv_batch(&mut packets, 9).expect("the last"), 1);
     }
 
     #[test]

@@ -64,7 +64,7 @@ mod tuntap;
 #[cfg(target_os = "linux")]
 mod virtio;
 
-pub use channel::{Channel, ChannelPeer, channel, channel_with};
+pub use channel::{Channel, ChannelPeer, Packet, channel, channel_with, super_channel};
 pub use counters::{Counters, Counts};
 pub use memory::Memory;
 #[cfg(target_os = "linux")]

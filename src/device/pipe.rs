@@ -96,9 +96,50 @@ impl<T> Pipe<T> {
         Ok(item)
     }
 
+    /// Puts in as many of `items`, from the front, as there is room for; says how many. The items behind stay.
+    pub(super) fn push_many(&self, items: &mut VecDeque<T>) -> Result<usize, Refused<()>> {
+        let mut state = self.lock();
+        if !state.is_open {
+            return Err(Refused::Closed(()));
+        }
+        let was_empty = state.queue.is_empty();
+        let count = items.len().min(self.capacity.saturating_sub(state.queue.len()));
+        state.was_refused |= count < items.len();
+        state.queue.extend(items.drain(..count));
+        let ear = if was_empty && count > 0 { state.reader.take() } else { Ear::Nobody };
+        let is_refused = count == 0 && !items.is_empty();
+        drop(state);
+        ear.tell();
+        if is_refused { Err(Refused::Full(())) } else { Ok(count) }
+    }
+
+    /// Takes up to `max` of the oldest items out, to the end of `items`; says how many.
+    pub(super) fn pop_many(&self, items: &mut Vec<T>, max: usize) -> Result<usize, Nothing> {
+        let mut state = self.lock();
+        if state.queue.is_empty() {
+            return Err(if state.is_open { Nothing::Empty } else { Nothing::Closed });
+        }
+        let count = state.queue.len().min(max);
+        items.extend(state.queue.drain(..count));
+        let has_room = state.was_refused && state.queue.len() <= self.capacity / 2;
+        let ear = if has_room { state.on_room() } else { Ear::Nobody };
+        drop(state);
+        ear.tell();
+        Ok(count)
+    }
+
     /// Takes the oldest item out, or leaves the task's waker; the last one left is the one told.
     pub(super) fn poll_pop(&self, context: &Context<'_>) -> Poll<Result<T, Nothing>> {
-        match self.pop() {
+        self.poll_taking(context, Self::pop)
+    }
+
+    /// As [`pop_many`](Self::pop_many), or leaves the task's waker.
+    pub(super) fn poll_pop_many(&self, context: &Context<'_>, items: &mut Vec<T>, max: usize) -> Poll<Result<usize, Nothing>> {
+        self.poll_taking(context, |pipe| pipe.pop_many(items, max))
+    }
+
+    fn poll_taking<R>(&self, context: &Context<'_>, mut take: impl FnMut(&Self) -> Result<R, Nothing>) -> Poll<Result<R, Nothing>> {
+        match take(self) {
             Err(Nothing::Empty) => {}
             answer => return Poll::Ready(answer),
         }
@@ -108,7 +149,7 @@ impl<T> Pipe<T> {
         drop(state);
         drop(previous);
         // An item may have come before the waker was in place.
-        match self.pop() {
+        match take(self) {
             Err(Nothing::Empty) => Poll::Pending,
             answer => Poll::Ready(answer),
         }
