@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use synfin::device::namespace::Veth;
-use synfin::device::{Device, PacketSocket};
+use synfin::device::namespace::{self, Veth};
+use synfin::device::{Device, PacketSocket, Tap, Tun};
 use synfin::proto::{Config, State};
 use synfin::{Stack, runtime};
 
@@ -22,6 +22,27 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a test may take before it counts as hanging.
 const TEST_TIME_MAX: Duration = Duration::from_secs(90);
+
+/// What lies between the kernel and the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// A pair of interfaces, with a packet socket on one.
+    Veth,
+    /// An interface whose other side is the stack, with Ethernet frames.
+    Tap,
+    /// The same with bare packets.
+    Tun,
+}
+
+impl Wire {
+    /// Runs a test in a namespace of its own; it is ignored, and says why, where the system forbids that, or this kind of interface.
+    pub(crate) fn test(self, name: &str, body: impl FnOnce()) {
+        match self {
+            Self::Veth => namespace::test(name, body),
+            Self::Tap | Self::Tun => namespace::test_with_tun(name, body),
+        }
+    }
+}
 
 /// The kernel's TCP at one end of a wire, ours at the other.
 pub(crate) struct Lab {
@@ -40,6 +61,24 @@ impl Lab {
         let veth = veth();
         let device = wrap(PacketSocket::open("syn1", &SYNFIN).expect("a packet socket"));
         let stack = start(Stack::builder().device(device).config(config));
+        Self::watched(veth, stack)
+    }
+
+    /// With the engine's defaults, over `wire`; where that is no veth, the pair is there and not used.
+    pub(crate) fn over(wire: Wire) -> Self {
+        let builder = Stack::builder();
+        let builder = match wire {
+            Wire::Veth => return Self::open(),
+            Wire::Tap => builder.device(Tap::open("syn-tun").expect("a TAP")),
+            Wire::Tun => builder.device(Tun::open("syn-tun").expect("a TUN")),
+        };
+        let veth = Veth::create("unused0", "unused1", 1500).expect("a pair");
+        veth.up("syn-tun").expect("it is there");
+        kernel_has_addresses_on(&veth, "syn-tun");
+        Self::watched(veth, start(builder))
+    }
+
+    fn watched(veth: Veth, stack: Stack) -> Self {
         let watched = stack.clone();
         std::thread::spawn(move || {
             std::thread::sleep(TEST_TIME_MAX);
@@ -69,9 +108,12 @@ impl Lab {
 /// The pair, with the kernel's addresses.
 pub(crate) fn veth() -> Veth {
     let veth = Veth::create("syn0", "syn1", 1500).expect("a pair");
-    veth.address("syn0", "10.9.0.1/24").expect("an address");
-    veth.address("syn0", "fd09::1/64").expect("an address");
+    kernel_has_addresses_on(&veth, "syn0");
     veth
+}
+
+fn kernel_has_addresses_on(veth: &Veth, name: &str) {
+    ["10.9.0.1/24", "fd09::1/64"].into_iter().for_each(|cidr| veth.address(name, cidr).expect("an address"));
 }
 
 fn start(builder: runtime::Builder) -> Stack {

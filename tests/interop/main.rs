@@ -1,4 +1,4 @@
-//! synfin against the Linux kernel's TCP: a stack on one end of a veth pair, the kernel on the other, in a network namespace that each test
+//! synfin against the Linux kernel's TCP: a stack on one end of a veth pair, or behind a TAP or TUN, the kernel on the other, in a network namespace that each test
 //! makes for itself without root.
 //!
 //! | module | what it asks |

@@ -1,4 +1,4 @@
-//! Bulk data in every combination of address family, role, direction and offloads: what arrives is what was sent, and super-packets carry it
+//! Bulk data in every combination of device, address family, role, direction and offloads: what arrives is what was sent, and super-packets carry it
 //! where the link has them.
 
 use std::hash::Hasher;
@@ -8,11 +8,11 @@ use std::net::{Shutdown, SocketAddr};
 use futures::executor::block_on;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use siphasher::sip::SipHasher13;
-use synfin::device::namespace::{self, Switch};
+use synfin::device::namespace::Switch;
 
-use crate::lab::{KERNEL, Lab, PATIENCE, SYNFIN};
+use crate::lab::{KERNEL, Lab, PATIENCE, SYNFIN, Wire};
 
-/// Bytes of a transfer; with all offloads off, where the machine is slow, a quarter of them.
+/// Bytes of a transfer; with all offloads off, where the machine is slow, and on other wires than the veth, a quarter of them.
 const LEN: usize = 64 << 20;
 
 /// Bytes of one transfer when `SYNFIN_TEST=full`.
@@ -48,40 +48,68 @@ use Family::{V4, V6};
 use Role::{Client, Server};
 
 macro_rules! transfers {
-    ($($name:ident: $family:ident, $role:ident, $direction:ident, $offloads:ident;)+) => {
+    ($($name:ident: $wire:ident, $family:ident, $role:ident, $direction:ident, $offloads:ident;)+) => {
         $(#[test]
         fn $name() {
-            namespace::test(concat!("transfer::", stringify!($name)), || {
-                transfer($family, $role, $direction, Switch::$offloads);
+            Wire::$wire.test(concat!("transfer::", stringify!($name)), || {
+                let case = Case { wire: Wire::$wire, family: $family, role: $role, direction: $direction, offloads: Switch::$offloads };
+                transfer(case);
             });
         })+
     };
 }
 
 transfers! {
-    client_receives_over_v4: V4, Client, Receive, On;
-    client_receives_over_v4_without_offloads: V4, Client, Receive, Off;
-    client_receives_over_v6: V6, Client, Receive, On;
-    client_sends_over_v4: V4, Client, Send, On;
-    client_sends_over_v6: V6, Client, Send, On;
-    client_sends_over_v6_without_offloads: V6, Client, Send, Off;
-    server_receives_over_v4: V4, Server, Receive, On;
-    server_receives_over_v6: V6, Server, Receive, On;
-    server_receives_over_v6_without_offloads: V6, Server, Receive, Off;
-    server_sends_over_v4: V4, Server, Send, On;
-    server_sends_over_v4_without_offloads: V4, Server, Send, Off;
-    server_sends_over_v6: V6, Server, Send, On;
+    client_receives_over_v4: Veth, V4, Client, Receive, On;
+    client_receives_over_v4_without_offloads: Veth, V4, Client, Receive, Off;
+    client_receives_over_v6: Veth, V6, Client, Receive, On;
+    client_sends_over_v4: Veth, V4, Client, Send, On;
+    client_sends_over_v6: Veth, V6, Client, Send, On;
+    client_sends_over_v6_without_offloads: Veth, V6, Client, Send, Off;
+    server_receives_over_v4: Veth, V4, Server, Receive, On;
+    server_receives_over_v6: Veth, V6, Server, Receive, On;
+    server_receives_over_v6_without_offloads: Veth, V6, Server, Receive, Off;
+    server_sends_over_v4: Veth, V4, Server, Send, On;
+    server_sends_over_v4_without_offloads: Veth, V4, Server, Send, Off;
+    server_sends_over_v6: Veth, V6, Server, Send, On;
+    client_receives_over_v4_on_a_tap: Tap, V4, Client, Receive, On;
+    client_receives_over_v6_on_a_tap: Tap, V6, Client, Receive, On;
+    client_sends_over_v4_on_a_tap: Tap, V4, Client, Send, On;
+    client_sends_over_v6_on_a_tap: Tap, V6, Client, Send, On;
+    server_receives_over_v4_on_a_tap: Tap, V4, Server, Receive, On;
+    server_receives_over_v6_on_a_tap: Tap, V6, Server, Receive, On;
+    server_sends_over_v4_on_a_tap: Tap, V4, Server, Send, On;
+    server_sends_over_v6_on_a_tap: Tap, V6, Server, Send, On;
+    client_receives_over_v4_on_a_tun: Tun, V4, Client, Receive, On;
+    client_receives_over_v6_on_a_tun: Tun, V6, Client, Receive, On;
+    client_sends_over_v4_on_a_tun: Tun, V4, Client, Send, On;
+    client_sends_over_v6_on_a_tun: Tun, V6, Client, Send, On;
+    server_receives_over_v4_on_a_tun: Tun, V4, Server, Receive, On;
+    server_receives_over_v6_on_a_tun: Tun, V6, Server, Receive, On;
+    server_sends_over_v4_on_a_tun: Tun, V4, Server, Send, On;
+    server_sends_over_v6_on_a_tun: Tun, V6, Server, Send, On;
 }
 
-fn transfer(family: Family, role: Role, direction: Direction, offloads: Switch) {
-    let lab = Lab::open();
-    for name in ["syn0", "syn1"] {
-        lab.veth.set_offloads(name, offloads).expect("veth has them");
+/// One cell of the matrix.
+#[derive(Clone, Copy)]
+struct Case {
+    wire: Wire,
+    family: Family,
+    role: Role,
+    direction: Direction,
+    offloads: Switch,
+}
+
+fn transfer(Case { wire, family, role, direction, offloads }: Case) {
+    let lab = Lab::over(wire);
+    if wire == Wire::Veth {
+        ["syn0", "syn1"].into_iter().for_each(|name| lab.veth.set_offloads(name, offloads).expect("veth has them"));
     }
     let is_full = std::env::var_os("SYNFIN_TEST").is_some_and(|value| value == "full");
     let len = match offloads {
         Switch::Off => LEN / 4,
-        Switch::On if is_full && (family, role, direction) == (V4, Server, Receive) => LEN_FULL,
+        Switch::On if wire != Wire::Veth => LEN / 4,
+        Switch::On if is_full && (wire, family, role, direction) == (Wire::Veth, V4, Server, Receive) => LEN_FULL,
         Switch::On => LEN,
     };
     let (stream, kernel) = connection(&lab, family, role).expect("connected");
