@@ -21,7 +21,7 @@ mod time;
 pub mod wire;
 
 pub use engine::address::{AddressConflict, Detection};
-pub use engine::passthrough::Passed;
+pub use engine::passthrough::{PacketError, Passed};
 pub use engine::route::{Cidr, CidrError};
 pub use engine::slot::{Signal, SocketId};
 pub use engine::stats::{DropReason, Stats};

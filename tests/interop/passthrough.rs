@@ -33,6 +33,20 @@ fn datagrams_of_the_kernel_arrive_in_the_sink() {
             let pseudo_header = Sum::pseudo_header(from, to, 17, u32::try_from(datagram.len()).expect("short"));
             assert!((pseudo_header + Sum::of(datagram)).is_intact());
 
+            let answer = turned_round(&bytes, header_len);
+            // The kernel's neighbour is asked for first.
+            wait_for("an answer that leaves", || match stack.send_packet(answer.clone().into()) {
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+                    false
+                }
+                Ok(()) => true,
+            });
+            kernel.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            let mut read = [0; 100];
+            let (len, from) = kernel.recv_from(&mut read).expect("the answer");
+            assert_eq!((&read[..len], from), (&b"who is there?"[..], SocketAddr::new(SYNFIN[family], 53)));
+
             kernel.send_to(&[7; LONG], (SYNFIN[family], 53)).expect("sent");
             let fragments = [next(&packets).bytes.len(), next(&packets).bytes.len()];
             assert!(fragments.iter().sum::<usize>() >= LONG + 8 + 2 * header_len, "{fragments:?}");
@@ -95,6 +109,15 @@ fn open() -> (namespace::Veth, Stack, Receiver<Passed>) {
     let stack = builder.passthrough(sink).start().expect("a stack");
     block_on(stack.ready()).expect("the link is up");
     (veth, stack, packets)
+}
+
+/// The datagram back to its sender: with both addresses and ports exchanged its checksums stay right.
+fn turned_round(packet: &[u8], header_len: usize) -> Vec<u8> {
+    let address_len = if header_len == 20 { 4 } else { 16 };
+    let mut packet = packet.to_vec();
+    packet[header_len - 2 * address_len..header_len].rotate_left(address_len);
+    packet[header_len..header_len + 4].rotate_left(2);
+    packet
 }
 
 #[track_caller]

@@ -1,6 +1,8 @@
 //! IP packets that are not for the engine, kept for whoever wants them: all but TCP for an address of ours, and the ICMP that serves it. Off
 //! unless asked for; then they are handed on instead of dropped.
 //!
+//! And the way back: packets of somebody else's that leave by the engine's link, to the neighbour that its routes name.
+//!
 //! It must not know: who takes them, and what they mean.
 
 use std::collections::VecDeque;
@@ -8,8 +10,13 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::Engine;
+use super::neighbor::Resolution;
+use super::reply::Reply;
+use super::slot::Way;
 use super::stats::DropReason;
-use crate::proto::link::{Checksum, Frame};
+use crate::proto::Instant;
+use crate::proto::link::{Checksum, Frame, Medium, TxFrame};
+use crate::proto::wire::ethernet::{self, EtherType};
 use crate::proto::wire::ip::protocol;
 use crate::proto::wire::{IpHeader, Sum};
 
@@ -22,6 +29,27 @@ pub struct Passed {
     pub bytes: Bytes,
     /// For a super-packet of TCP, which stands for several and is longer than the MTU: payload bytes of each. Else zero.
     pub segment_size: u16,
+}
+
+/// Why [`send_packet`](Engine::send_packet) sent nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PacketError {
+    /// The neighbour does not answer.
+    #[error("the host cannot be reached")]
+    HostUnreachable,
+    /// It is no whole IP packet, or a fragment.
+    #[error("this is no whole IP packet")]
+    Malformed,
+    /// There is no link, or no route to a single host there.
+    #[error("the network cannot be reached")]
+    NetworkUnreachable,
+    /// It is longer than the link's MTU.
+    #[error("the packet is longer than the link's MTU")]
+    TooLong,
+    /// Too many answers wait to leave, or the neighbour has just been asked where it is.
+    #[error("the packet cannot leave yet")]
+    WouldBlock,
 }
 
 /// Packets that wait to be taken.
@@ -52,6 +80,40 @@ impl Engine {
     #[must_use]
     pub fn has_passed(&self) -> bool {
         self.passthrough.as_ref().is_some_and(|waiting| !waiting.queue.is_empty())
+    }
+
+    /// Sends an IP packet that is not the engine's: an answer to one that was [passed on](Self::next_passed). It goes as it is, with its
+    /// checksums complete, from whatever source; what follows it in `packet` does not.
+    ///
+    /// # Errors
+    /// [`PacketError`]; nothing has been sent then.
+    pub fn send_packet(&mut self, now: Instant, mut packet: Bytes) -> Result<(), PacketError> {
+        self.tick(now);
+        let (header, payload) = IpHeader::parse(&packet).map_err(|_| PacketError::Malformed)?;
+        packet.truncate(payload.end);
+        let link = self.link.filter(|link| !link.gone).ok_or(PacketError::NetworkUnreachable)?;
+        if packet.len() > usize::from(link.mtu) {
+            return Err(PacketError::TooLong);
+        }
+        let Way::Link(next) = self.way_to(header.destination) else { return Err(PacketError::NetworkUnreachable) };
+        if self.replies.is_full() {
+            return Err(PacketError::WouldBlock);
+        }
+        let mut frame = TxFrame::new();
+        if let Medium::Ethernet(source) = link.medium {
+            let destination = match self.neighbors.resolve(self.now, next) {
+                Resolution::Resolved(destination) => destination,
+                Resolution::Busy | Resolution::Pending => return Err(PacketError::WouldBlock),
+                Resolution::Failed => return Err(PacketError::HostUnreachable),
+            };
+            let ethertype = if header.destination.is_v4() { EtherType::Ipv4 } else { EtherType::Ipv6 };
+            frame.put_header(&ethernet::Header { source, destination, ethertype }.emit());
+            frame.network_offset = u8::try_from(ethernet::HEADER_LEN).expect("14");
+        }
+        frame.put_header(&packet.split_to(packet.len().min(IPV6_HEADER_LEN)));
+        frame.put_view(packet).map_err(|_| PacketError::Malformed)?;
+        self.replies.push(Reply::Frame(Box::new(frame)), &mut self.stats);
+        Ok(())
     }
 
     /// Keeps the packet at `offset` of a frame that is of no use here for `reason`, if anybody wants it; else that stays the reason.
@@ -157,6 +219,25 @@ mod tests {
         }
         receive(&mut engine, &packet(protocol::TCP, 2, 0));
         assert_eq!((engine.next_passed(), engine.has_passed(), engine.stats().packets_passed), (None, false, 4));
+    }
+
+    #[test]
+    fn answer_leaves_as_it_is() {
+        let (mut engine, now) = (engine(), Instant::from_nanos(1));
+        let mut to = |to: u8| engine.send_packet(now, packet(UDP, to, 0).into());
+        assert_eq!([to(7), to(2), to(255)], [Ok(()), Err(PacketError::NetworkUnreachable), Err(PacketError::NetworkUnreachable)]);
+        let mut sent = Vec::<TxFrame>::new();
+        let _ = engine.transmit(now, &mut sent);
+        assert_eq!(sent.iter().map(TxFrame::to_vec).collect::<Vec<_>>(), [&packet(UDP, 7, 0)[..32]]);
+
+        let mut send = |packet: Vec<u8>| engine.send_packet(now, packet.into());
+        assert_eq!([send(vec![0; 40]), send(vec![]), send(packet(UDP, 7, 0x20))], [Err(PacketError::Malformed); 3]);
+        let answers: Vec<_> = (0..2000).map(|_| send(packet(UDP, 7, 0))).collect();
+        assert!(answers.starts_with(&[Ok(()); 1024]) && answers.ends_with(&[Err(PacketError::WouldBlock); 976]));
+        engine.set_link(now, Some(Link::new(Medium::Ip, 1500).lost()));
+        assert_eq!(engine.send_packet(now, packet(UDP, 7, 0).into()), Err(PacketError::NetworkUnreachable));
+        engine.set_link(now, Some(Link::new(Medium::Ip, 31)));
+        assert_eq!(engine.send_packet(now, packet(UDP, 7, 0).into()), Err(PacketError::TooLong));
     }
 
     #[test]

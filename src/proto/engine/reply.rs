@@ -68,11 +68,16 @@ impl Replies {
         self.queue.pop_front()
     }
 
+    /// True if the next answer would be dropped.
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.len() >= REPLIES_MAX
+    }
+
     pub(super) fn push(&mut self, reply: Reply, stats: &mut Stats) {
-        if self.queue.len() < REPLIES_MAX {
-            self.queue.push_back(reply);
-        } else {
+        if self.is_full() {
             stats.replies_dropped += 1;
+        } else {
+            self.queue.push_back(reply);
         }
     }
 
