@@ -50,6 +50,13 @@ struct Packet {
     flags: Option<u32>,
 }
 
+impl Packet {
+    /// Made for its comments: of the first local experimental EtherType, on the last interface.
+    fn is_note(&self) -> bool {
+        self.bytes.starts_with(&[[0; 12].as_slice(), &[0x88, 0xb5]].concat())
+    }
+}
+
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(bytes[at..at + 2].try_into().expect("in range"))
 }
@@ -133,6 +140,10 @@ fn sum(pieces: &[&[u8]]) -> u16 {
 
 /// Lengths and checksums of an IPv4 or IPv6 packet with TCP; ARP and ICMPv6 pass by.
 fn check_packet(packet: &Packet, link_type: u16) {
+    if packet.is_note() {
+        assert_eq!(packet.bytes[14..], *packet.comments.join("\n").as_bytes());
+        return;
+    }
     let ip = if link_type == 1 { &packet.bytes[14..] } else { &packet.bytes[..] };
     if link_type == 1 && packet.bytes[12..14] == [8, 6] {
         return;
@@ -156,7 +167,7 @@ fn check_packet(packet: &Packet, link_type: u16) {
     assert_eq!(sum(&[addresses, &len, &[0, 6], tcp]), 0xffff, "the TCP checksum");
 }
 
-/// The states of each connection in order, by `ours theirs`.
+/// The states of each connection and listener in order, by `ours theirs`.
 fn histories(capture: &Capture) -> BTreeMap<String, Vec<String>> {
     let mut histories = BTreeMap::<String, Vec<String>>::new();
     for comment in capture.packets.iter().flat_map(|packet| &packet.comments) {
@@ -195,6 +206,8 @@ async fn converse(server: &Stack, client: &Stack, address: &str, len: usize) -> 
     client.shutdown(DEADLINE).await
 }
 
+const LISTENER: [&str; 3] = ["CLOSED", "LISTEN", "CLOSED"];
+
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 
 fn check_histories(capture: &Capture, expected: &[&[&str]]) {
@@ -212,9 +225,9 @@ fn a_loopback_echo_is_told_whole() {
     block_on(converse(&stack, &stack, "127.0.0.1:7", 100_000)).unwrap();
     assert_eq!(stack.stats().unwrap().runtime.capture_lost, 0);
     let capture = read(&file.0);
-    assert_eq!(capture.interfaces, [(101, "loopback".to_owned())]);
-    assert_eq!(capture.packets.len() as u64, stack.stats().unwrap().engine.frames_looped);
-    check_histories(&capture, &[&ACTIVE, &PASSIVE]);
+    assert_eq!(capture.interfaces, [(101, "loopback".to_owned()), (1, "notes".to_owned())]);
+    assert_eq!(capture.packets.iter().filter(|packet| !packet.is_note()).count() as u64, stack.stats().unwrap().engine.frames_looped);
+    check_histories(&capture, &[&ACTIVE, &PASSIVE, &LISTENER]);
 }
 
 #[test]
@@ -223,7 +236,7 @@ fn a_runtime_captures_too() {
     let runtime = Runtime::builder().capture(&file.0).build().unwrap();
     let stack = runtime.stack().clone();
     runtime.block_on(converse(&stack, &stack, "[::1]:7", 1000)).unwrap();
-    check_histories(&read(&file.0), &[&ACTIVE, &PASSIVE]);
+    check_histories(&read(&file.0), &[&ACTIVE, &PASSIVE, &LISTENER]);
 }
 
 #[test]
@@ -237,9 +250,10 @@ fn both_ends_of_a_link_tell_the_same() {
         let [left, right] = [&server, &client].map(|stack| stack.stats().unwrap());
         assert_eq!((left.runtime.capture_lost, right.runtime.capture_lost), (0, 0));
         let captures = files.each_ref().map(|file| read(&file.0));
-        for (capture, expected) in captures.iter().zip([&PASSIVE, &ACTIVE]) {
-            assert_eq!(capture.interfaces, [(1, "device".to_owned()), (101, "loopback".to_owned())]);
-            check_histories(capture, &[expected]);
+        for (capture, expected) in captures.iter().zip([&[&PASSIVE[..], &LISTENER][..], &[&ACTIVE]]) {
+            let interfaces = [(1, "device"), (101, "loopback"), (1, "notes")];
+            assert_eq!(capture.interfaces, interfaces.map(|(link_type, name)| (link_type, name.to_owned())));
+            check_histories(capture, expected);
         }
         let frames = |capture: &Capture, flags| {
             let mut frames: Vec<Vec<u8>> =
@@ -267,6 +281,24 @@ fn a_drop_is_a_comment_on_its_frame() {
     let dropped = refuser.packets.iter().find(|packet| packet.comments == ["dropped: no-socket"]).expect("a comment");
     assert_eq!((dropped.flags, dropped.bytes[47] & 0x3f), (Some(1), 2), "on the SYN");
     check_histories(&refused, &[&["CLOSED", "SYN-SENT", "CLOSED"]]);
+}
+
+#[test]
+fn what_no_frame_tells_is_told_at_once() {
+    let file = Scratch::new("resting");
+    let mut config = synfin::proto::Config::default();
+    config.time_wait = std::time::Duration::from_millis(50);
+    let stack = Stack::builder().config(config).capture(&file.0).start().unwrap();
+    let listening = block_on(stack.listen("127.0.0.1:8")).unwrap();
+    assert_eq!(read(&file.0).packets[0].comments, ["127.0.0.1:8 * CLOSED -> LISTEN"]);
+    block_on(converse(&stack, &stack, "127.0.0.1:7", 1000)).unwrap();
+    let active = [&ACTIVE[..], &["CLOSED"]].concat();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < DEADLINE && histories(&read(&file.0)).into_values().all(|history| history != active) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    check_histories(&read(&file.0), &[&active, &PASSIVE, &LISTENER, &LISTENER]);
+    drop(listening);
 }
 
 #[test]

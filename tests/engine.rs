@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use synfin::proto::trace::{Note, Record, Side};
 use synfin::proto::{Cidr, CloseReason, Config, Engine, Frame, Instant, Link, MacAddress, Medium, SocketId, State, TxFrame, cut};
 
 /// Two hosts, A and B, joined by a wire without loss or delay.
@@ -172,4 +174,67 @@ fn a_reset_waits_for_its_neighbour() {
         assert_eq!(pair.hosts[0].close_reason(client), Some(CloseReason::Reset));
         assert_eq!((pair.hosts[1].stats().resets_out, pair.hosts[1].stats().replies_dropped), (1, 0));
     }
+}
+
+/// The changes of state that an engine has recorded, as `old -> new`, and whether each record came with a frame.
+fn changes(engine: &mut Engine) -> Vec<(String, bool)> {
+    let mut records = VecDeque::new();
+    assert_eq!(engine.drain_trace(&mut records), 0);
+    let change = |note: &Note| match note {
+        Note::State { old, new, .. } => Some(format!("{old} -> {new}")),
+        Note::Dropped(_) => None,
+    };
+    let of_record = |record: &Record| {
+        let has_frame = record.side != Side::Nowhere;
+        assert_eq!(record.to_vec().is_empty(), !has_frame);
+        record.notes.iter().filter_map(change).map(|text| (text, has_frame)).collect::<Vec<_>>()
+    };
+    records.iter().flat_map(of_record).collect()
+}
+
+#[test]
+fn a_trace_misses_no_change_of_state() {
+    let remote = "10.0.0.2:80".parse().unwrap();
+    let mut pair = Pair::new(&Config::default(), false);
+    pair.settle();
+    pair.hosts.iter_mut().for_each(Engine::start_trace);
+    let listener = pair.hosts[1].listen(pair.now, remote, 8).unwrap();
+    assert_eq!(changes(&mut pair.hosts[1]), [("CLOSED -> LISTEN".to_owned(), false)]);
+    let client = pair.hosts[0].connect(pair.now, remote, None, None).unwrap();
+    pair.settle();
+    let (server, _) = pair.hosts[1].accept(pair.now, listener).unwrap();
+    pair.hosts[0].shutdown(pair.now, client).unwrap();
+    pair.step();
+    // Their FIN acknowledges ours: two changes by one segment.
+    pair.hosts[1].shutdown(pair.now, server).unwrap();
+    pair.settle();
+    let told = changes(&mut pair.hosts[0]);
+    let expected = [
+        "CLOSED -> SYN-SENT",
+        "SYN-SENT -> ESTABLISHED",
+        "ESTABLISHED -> FIN-WAIT-1",
+        "FIN-WAIT-1 -> FIN-WAIT-2",
+        "FIN-WAIT-2 -> TIME-WAIT",
+    ];
+    assert_eq!(told, expected.map(|text| (text.to_owned(), true)));
+    pair.pass(Duration::from_secs(61));
+    assert_eq!(changes(&mut pair.hosts[0]), [("TIME-WAIT -> CLOSED".to_owned(), false)]);
+    let expected = [
+        "LISTEN -> SYN-RECEIVED",
+        "SYN-RECEIVED -> ESTABLISHED",
+        "ESTABLISHED -> CLOSE-WAIT",
+        "CLOSE-WAIT -> LAST-ACK",
+        "LAST-ACK -> CLOSED",
+    ];
+    assert_eq!(changes(&mut pair.hosts[1]), expected.map(|text| (text.to_owned(), true)));
+
+    // A half-open connection goes with its listener.
+    pair.hosts[0].connect(pair.now, remote, None, None).unwrap();
+    pair.step();
+    pair.hosts[1].release(pair.now, listener);
+    let told: Vec<String> = {
+        pair.settle();
+        changes(&mut pair.hosts[1]).into_iter().map(|(text, _)| text).collect()
+    };
+    assert_eq!(told, ["LISTEN -> SYN-RECEIVED", "SYN-RECEIVED -> CLOSED", "LISTEN -> CLOSED"]);
 }

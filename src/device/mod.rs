@@ -83,6 +83,11 @@ use std::sync::Arc;
 ///
 /// The trait is open: a wire of your own is one `impl` each of [`Device`], [`Receiver`] and [`Transmitter`].
 pub trait Device: Send + 'static {
+    /// What the link is called, for people who read a capture of it. None, which is the default, for a link without a name.
+    fn name(&self) -> Option<&str> {
+        None
+    }
+
     /// Splits into halves that are locked separately: one thread may receive while another transmits.
     fn split(self: Box<Self>) -> (Box<dyn Receiver>, Box<dyn Transmitter>);
 }

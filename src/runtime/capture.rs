@@ -1,9 +1,12 @@
 //! Every frame of a stack, in a pcapng file that Wireshark reads, with a comment for each state change and each drop.
 //!
 //! ```text
-//!   PATH     | section header | interface: the link | interface: loopback | packet, comments | packet | ...      <= size bytes
+//!   PATH     | section header | interfaces: the link, loopback, notes | packet, comments | packet | ...      <= size bytes
 //!   PATH.1   the file before, once PATH was full
 //! ```
+//!
+//! Comments that belong to no frame, such as the end of TIME-WAIT, are on a packet of the interface `notes`: an Ethernet frame of a local
+//! experimental type (IEEE 802) whose payload repeats them. An empty packet would say the same, but Wireshark calls it malformed.
 //!
 //! What lies in the file is whole after every call of [`Capture::write`], so that a killed program leaves one that can be read. The format is
 //! draft-ietf-opsawg-pcapng, little-endian, times in nanoseconds. It must not know: sockets, devices, locks of the shard.
@@ -53,6 +56,7 @@ impl Capture {
             preamble.extend(interface(name, if matches!(medium, Medium::Ethernet(_)) { LINKTYPE_ETHERNET } else { LINKTYPE_RAW }));
         }
         preamble.extend(interface("loopback", LINKTYPE_RAW));
+        preamble.extend(interface("notes", LINKTYPE_ETHERNET));
         let mut capture = Self {
             records: VecDeque::new(),
             target,
@@ -88,7 +92,11 @@ impl Capture {
         if self.file.is_none() {
             return Ok(());
         }
-        let interface = if record.side == Side::Loopback { self.loopback } else { 0 };
+        let interface = match record.side {
+            Side::In | Side::Out => 0,
+            Side::Loopback => self.loopback,
+            Side::Nowhere => self.loopback + 1,
+        };
         let block = packet(record, interface, self.offset + record.at.as_nanos());
         let filled = self.written + length(&self.buffer);
         if filled + length(&block) > self.target.size && filled > length(&self.preamble) {
@@ -162,7 +170,8 @@ fn interface(name: &str, link_type: u16) -> Vec<u8> {
 
 /// Enhanced Packet Block (§4.3), a comment for each note.
 fn packet(record: &Record, interface: u32, nanos: u64) -> Vec<u8> {
-    let bytes = record.to_vec();
+    let comments: Vec<String> = record.notes.iter().map(ToString::to_string).collect();
+    let bytes = if record.side == Side::Nowhere { [&NOTES_HEADER, comments.join("\n").as_bytes()].concat() } else { record.to_vec() };
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
     let mut body = Vec::with_capacity(bytes.len() + 64);
     body.extend(interface.to_le_bytes());
@@ -172,13 +181,11 @@ fn packet(record: &Record, interface: u32, nanos: u64) -> Vec<u8> {
     body.extend(len);
     body.extend(bytes);
     pad(&mut body);
-    for note in &record.notes {
-        option(&mut body, COMMENT, note.to_string().as_bytes());
-    }
+    comments.iter().for_each(|comment| option(&mut body, COMMENT, comment.as_bytes()));
     match record.side {
         Side::In => option(&mut body, EPB_FLAGS, &INBOUND.to_le_bytes()),
         Side::Out => option(&mut body, EPB_FLAGS, &OUTBOUND.to_le_bytes()),
-        Side::Loopback => {}
+        Side::Loopback | Side::Nowhere => {}
     }
     block(ENHANCED_PACKET, body)
 }
@@ -237,6 +244,9 @@ const NANOSECONDS: u8 = 9;
 /// epb_flags, bits 0 and 1.
 const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;
+
+/// From nobody to nobody, of the first local experimental EtherType (IEEE 802).
+const NOTES_HEADER: [u8; 14] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0xb5];
 
 /// Link types (tcpdump.org): a frame begins with an Ethernet header, or with an IP header of either version.
 const LINKTYPE_ETHERNET: u16 = 1;

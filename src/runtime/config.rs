@@ -311,8 +311,8 @@ impl Parts {
         for gateway in gateways {
             engine.set_gateway(gateway);
         }
-        let name = self.interface.clone().unwrap_or_else(|| "device".to_owned());
         let device = open_device(self.interface, self.device, &cidrs, self.kernel_addresses)?;
+        let name = device.as_ref().and_then(|device| device.name()).unwrap_or("device").to_owned();
         let poller = Poller::new()?;
         let notifier = poller.notifier();
         let port = device.map(|device| {

@@ -320,6 +320,12 @@ impl Shard {
 
     /// Nobody drives the shard from now on: every call fails, and all who wait learn of it.
     pub(crate) fn die(&self) {
+        // What a capture could not be told is counted by it; of a poisoned core there is nothing to tell.
+        if let Ok(mut core) = self.core() {
+            core.engine.close_trace();
+            drop(core);
+            _ = self.write_capture();
+        }
         self.dead.store(true, Ordering::Release);
         self.wake_all();
     }

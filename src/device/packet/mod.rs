@@ -49,6 +49,7 @@ use transmit::PacketTransmitter;
 pub struct PacketSocket {
     shared: Arc<Shared>,
     link: Link,
+    name: String,
 }
 
 impl PacketSocket {
@@ -113,11 +114,15 @@ impl PacketSocket {
             Shared { socket, index, interface: Interface::new(framing, FALLEN), takes_super: AtomicBool::new(framing == Framing::Virtio) };
         settle(shared.socket.as_fd(), index);
         let link = shared.complete_facts(link);
-        Ok(Self { shared: Arc::new(shared), link })
+        Ok(Self { shared: Arc::new(shared), link, name: name.to_owned() })
     }
 }
 
 impl Device for PacketSocket {
+    fn name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
     fn split(self: Box<Self>) -> (Box<dyn Receiver>, Box<dyn Transmitter>) {
         let receiver = PacketReceiver::new(Arc::clone(&self.shared), self.link);
         (Box::new(receiver), Box::new(PacketTransmitter::new(self.shared)))

@@ -88,6 +88,10 @@ impl Tap {
 }
 
 impl Device for Tap {
+    fn name(&self) -> Option<&str> {
+        Some(&self.0.name)
+    }
+
     fn split(self: Box<Self>) -> (Box<dyn Receiver>, Box<dyn Transmitter>) {
         split(self.0)
     }
@@ -148,6 +152,10 @@ impl Tun {
 }
 
 impl Device for Tun {
+    fn name(&self) -> Option<&str> {
+        Some(&self.0.name)
+    }
+
     fn split(self: Box<Self>) -> (Box<dyn Receiver>, Box<dyn Transmitter>) {
         split(self.0)
     }

@@ -50,6 +50,7 @@ impl Engine {
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.set_socket(id.index);
         }
+        self.trace_listener(address, port, State::Closed, State::Listen);
         Ok(id)
     }
 
@@ -106,6 +107,7 @@ impl Engine {
         let iss = match resting.and_then(|id| Some((id, self.time_waits.reusable_for_connect(self.now, id)?))) {
             Some((id, old)) => {
                 self.time_waits.reuse(id);
+                self.trace_change(tuple, State::TimeWait, State::Closed);
                 iss.max(old.iss_min)
             }
             None => iss,
@@ -300,7 +302,9 @@ impl Engine {
             self.on_socket_time(timer.key);
         }
         self.advance_half_open();
-        self.time_waits.expire(self.now);
+        while let Some(tuple) = self.time_waits.pop_due(self.now) {
+            self.trace_change(tuple, State::TimeWait, State::Closed);
+        }
         self.advance_neighbors();
         self.advance_addresses();
         self.advance_reports();
@@ -349,7 +353,10 @@ impl Engine {
 
     fn close_listener(&mut self, index: u32) {
         let Some(Entry { slot: Slot::Listener(socket), .. }) = self.sockets.try_remove(index as usize) else { return };
-        self.syn_cache.remove_all_of(socket.id);
+        for half_open in self.syn_cache.remove_all_of(socket.id) {
+            self.trace_change(half_open.tuple, State::SynReceived, State::Closed);
+        }
+        self.trace_listener(socket.local, socket.port, State::Listen, State::Closed);
         let Some(mut listener) = self.listeners.remove(socket.id) else { return };
         while let Some(queued) = listener.pop_accepted() {
             if let Some(entry) = self.sockets.get_mut(queued as usize) {

@@ -24,6 +24,7 @@ use crate::proto::random::{KeyedHash, Secrets};
 use crate::proto::tcp::buffer::Payload;
 use crate::proto::tcp::config::{Config, SynCookies};
 use crate::proto::tcp::negotiated::{Negotiated, Scales, receive_scale};
+use crate::proto::tcp::state::State;
 use crate::proto::tcp::timestamps::Clock;
 use crate::proto::wire::options::WINDOW_SCALE_MAX;
 use crate::proto::wire::{Flags, SeqNum, Tuple};
@@ -140,6 +141,7 @@ impl Engine {
         if let Some(key) = self.syn_cache.find(hash, &half_open.tuple) {
             self.forget_half_open(key);
         }
+        self.trace_change(half_open.tuple, State::Listen, State::SynReceived);
         self.establish(half_open, hash, arrival, text);
     }
 

@@ -22,6 +22,7 @@ use crate::proto::tcp::connection::Credit;
 use crate::proto::tcp::handshake::Verdict as Opened;
 use crate::proto::tcp::input::Disposition;
 use crate::proto::tcp::reset;
+use crate::proto::tcp::state::State;
 use crate::proto::wire::arp;
 use crate::proto::wire::ethernet::{self, EtherType};
 use crate::proto::wire::icmp::{ErrorKind, ErrorReport, Message};
@@ -286,13 +287,14 @@ impl Engine {
     fn receive_in_time_wait(&mut self, id: TimeWaitId, hash: u64, arrival: &Arrival) {
         match self.time_waits.on_segment(self.now, id, &arrival.segment) {
             Verdict::Acknowledge(acknowledgment) => self.acknowledge_in_time_wait(arrival, acknowledgment),
-            Verdict::Gone => {}
+            Verdict::Gone => self.trace_change(arrival.tuple, State::TimeWait, State::Closed),
             Verdict::Ignore(_) => self.stats.drops.count(DropReason::TimeWait),
             Verdict::Reuse { iss_min, otherwise } => match self.listeners.find(arrival.tuple.local, arrival.tuple.local_port) {
                 // Without room for it the wait goes on, and the SYN comes again.
                 Some(listener) => {
                     if self.receive_syn(listener, hash, arrival, Some(iss_min)) == Reception::Answered {
                         self.time_waits.reuse(id);
+                        self.trace_change(arrival.tuple, State::TimeWait, State::Closed);
                     }
                 }
                 None => self.acknowledge_in_time_wait(arrival, otherwise),

@@ -168,7 +168,7 @@ impl Engine {
         } else if flags.has(Flags::RST) {
             if segment.seq == half_open.irs + 1 {
                 self.forget_half_open(key);
-                self.trace_change(half_open.tuple, State::SynReceived, State::Closed);
+                self.trace_change(half_open.tuple, State::SynReceived, State::Listen);
                 self.stats.failed_opens += 1;
             } else {
                 self.stats.drops.count(DropReason::Reset);
@@ -227,7 +227,7 @@ impl Engine {
             Completion::Reset => {
                 self.stats.listen_overflows += 1;
                 self.forget_half_open(key);
-                self.trace_change(half_open.tuple, State::SynReceived, State::Closed);
+                self.trace_change(half_open.tuple, State::SynReceived, State::Listen);
                 return self.reset(arrival);
             }
         }
@@ -299,7 +299,7 @@ impl Engine {
                 let tuple = half_open.tuple;
                 self.stats.half_open_timeouts += 1;
                 self.forget_half_open(key);
-                self.trace_change(tuple, State::SynReceived, State::Closed);
+                self.trace_change(tuple, State::SynReceived, State::Listen);
                 continue;
             }
             half_open.retransmits += 1;

@@ -89,7 +89,8 @@ impl Engine {
                 if ending == Ending::TimeWait {
                     self.stats.time_wait += 1;
                     self.trace_state(index, tuple, State::TimeWait);
-                    self.time_waits.add(self.now, Remnant { tuple, snd_nxt, rcv_nxt, ts_recent, window });
+                    let ended = self.time_waits.add(self.now, Remnant { tuple, snd_nxt, rcv_nxt, ts_recent, window });
+                    ended.into_iter().for_each(|tuple| self.trace_change(tuple, State::TimeWait, State::Closed));
                 }
                 CloseReason::Finished
             }

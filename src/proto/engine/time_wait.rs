@@ -185,16 +185,18 @@ impl TimeWait {
         self.len() == 0
     }
 
-    /// Begins a wait. A full table forgets the one that would have ended first. The tuple must not be there already.
-    pub(crate) fn add(&mut self, now: Instant, remnant: Remnant) {
+    /// Begins a wait, and answers whose wait ended for it: a full table forgets the one that would have ended first. The tuple must not be
+    /// there already.
+    pub(crate) fn add(&mut self, now: Instant, remnant: Remnant) -> Option<Tuple> {
         let Remnant { tuple, snd_nxt, rcv_nxt, ts_recent, window } = remnant;
         if self.capacity == 0 {
             self.counters.evicted += 1;
-            return;
+            return Some(tuple);
         }
+        let mut evicted = None;
         if self.len() >= self.capacity {
             self.counters.evicted += 1;
-            self.remove(TimeWaitId(self.base));
+            evicted = self.remove(TimeWaitId(self.base));
         }
         self.push(Record {
             expires: now + self.duration,
@@ -207,6 +209,7 @@ impl TimeWait {
             has_timestamps: ts_recent.is_some(),
             is_live: true,
         });
+        evicted
     }
 
     /// The record of a tuple, whose hash is given.
@@ -269,24 +272,23 @@ impl TimeWait {
         self.remove(id);
     }
 
-    /// Ends a wait early.
-    pub(crate) fn remove(&mut self, id: TimeWaitId) {
-        if let Some(tuple) = self.bury(id) {
-            self.index.remove(self.hash.hash(&tuple), id.0);
-            self.settle();
-            if self.dead > self.len() + DEAD_SLACK {
-                self.compact();
-            }
+    /// Ends a wait early, and answers whose it was.
+    pub(crate) fn remove(&mut self, id: TimeWaitId) -> Option<Tuple> {
+        let tuple = self.bury(id)?;
+        self.index.remove(self.hash.hash(&tuple), id.0);
+        self.settle();
+        if self.dead > self.len() + DEAD_SLACK {
+            self.compact();
         }
+        Some(tuple)
     }
 
-    /// Ends the waits that are over and returns how many they were.
-    pub(crate) fn expire(&mut self, now: Instant) -> usize {
-        let before = self.len();
-        while self.deadline().is_some_and(|deadline| deadline <= now) {
-            self.remove(TimeWaitId(self.base));
+    /// Ends one of the waits that are over, and answers whose it was.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Tuple> {
+        if self.deadline()? > now {
+            return None;
         }
-        before - self.len()
+        self.remove(TimeWaitId(self.base))
     }
 
     /// When the next wait is over.
@@ -428,6 +430,10 @@ mod tests {
         table.find(table.hash.hash(&tuple(port)), &tuple(port))
     }
 
+    fn expire(table: &mut TimeWait, now: Instant) -> usize {
+        std::iter::from_fn(|| table.pop_due(now)).count()
+    }
+
     fn segment(flags: Flags, seq: u32, timestamp: Option<u32>) -> Segment {
         let mut segment = Segment { flags, seq: SeqNum(seq), ..Segment::default() };
         segment.options.timestamps = timestamp.map(|value| Timestamps { value, echo: 0 });
@@ -458,8 +464,8 @@ mod tests {
             assert_eq!(table.on_segment(NOW + seconds * SECOND, id, &segment(Flags::FIN | Flags::ACK, 1999, Some(50))), ACK);
         }
         assert_eq!(table.deadline(), Some(NOW + 61 * SECOND));
-        assert_eq!((table.expire(NOW + 61 * SECOND), table.deadline()), (1, Some(NOW + 64 * SECOND)));
-        assert_eq!((find(&table, 2), table.expire(NOW + 64 * SECOND), table.len(), table.dead), (None, 1, 0, 0));
+        assert_eq!((expire(&mut table, NOW + 61 * SECOND), table.deadline()), (1, Some(NOW + 64 * SECOND)));
+        assert_eq!((find(&table, 2), expire(&mut table, NOW + 64 * SECOND), table.len(), table.dead), (None, 1, 0, 0));
     }
 
     #[test]
@@ -517,9 +523,10 @@ mod tests {
     #[test]
     fn a_full_table_forgets_the_oldest() {
         let mut table = table(Config { time_wait_capacity: 3, ..Config::default() });
-        (1..=5).for_each(|port| table.add(NOW + u32::from(port) * SECOND, remnant(port)));
+        let ended: Vec<_> = (1..=5).filter_map(|port| table.add(NOW + u32::from(port) * SECOND, remnant(port))).collect();
         let present: Vec<u16> = (1..=5).filter(|port| find(&table, *port).is_some()).collect();
         assert_eq!((present, table.counters().evicted), (vec![3, 4, 5], 2));
+        assert_eq!(ended, [tuple(1), tuple(2)]);
     }
 
     proptest::proptest! {
@@ -529,10 +536,10 @@ mod tests {
             let mut now = NOW;
             for (port, op) in ops {
                 match (find(&table, port), op) {
-                    (None, 0..5) => table.add(now, remnant(port)),
+                    (None, 0..5) => _ = table.add(now, remnant(port)),
                     (Some(id), 0..6) => { let _ = table.on_segment(now, id, &segment(Flags::FIN | Flags::ACK, 1999, Some(50))); }
-                    (Some(id), 6) => table.remove(id),
-                    _ => { now = now + Duration::from_secs(u64::from(port) / 8); table.expire(now); }
+                    (Some(id), 6) => _ = table.remove(id),
+                    _ => { now = now + Duration::from_secs(u64::from(port) / 8); expire(&mut table, now); }
                 }
                 let waits: Vec<_> = table.iter().collect();
                 proptest::prop_assert!(waits.is_sorted_by_key(|(_, expires)| *expires));

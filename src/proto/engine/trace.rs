@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   receive, looped ──► record opens ─► state changes and drops become its notes ─► record closes
-//!   a call, a timer ──► notes wait for the next record, which is the frame that they caused if they caused one
+//!   a call, a timer ──► notes wait for the frame that they cause; when nothing more is to be sent, they are a record without a frame
 //! ```
 //!
+//! A segment may move a connection through several states (RFC 9293 §3.10.7.4 acts on the acknowledgment before the FIN): each is a note.
 //! It must not know: files, formats, clocks. Names of states are RFC 9293 §3.3.2's.
 
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use crate::proto::link::{Checksum, Frame, Medium, TxFrame};
 use crate::proto::tcp::state::State;
 use crate::proto::wire::ip::protocol;
 use crate::proto::wire::tcp::{CHECKSUM_OFFSET, HEADER_LEN};
-use crate::proto::wire::{IpHeader, Sum, Tuple};
+use crate::proto::wire::{Address, IpHeader, Sum, Tuple};
 
 /// A frame that the engine took in or handed out, and what it did.
 #[derive(Clone, Debug)]
@@ -41,14 +42,16 @@ pub enum Side {
     Out,
     /// From this host to itself: an IP packet, of which only the payload ever existed outside of this record.
     Loopback,
+    /// Nowhere: there is no frame, only notes.
+    Nowhere,
 }
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// A connection changed its state.
+    /// A connection or a listener changed its state.
     State {
-        /// Which.
+        /// Which; a listener's peer is unspecified, with port 0.
         tuple: Tuple,
         /// From this state.
         old: State,
@@ -59,10 +62,11 @@ pub enum Note {
     Dropped(DropReason),
 }
 
-/// `10.9.0.1:80 10.9.0.2:40000 LISTEN -> SYN-RECEIVED`, our side first; or `dropped: no-socket`.
+/// `10.9.0.1:80 10.9.0.2:40000 LISTEN -> SYN-RECEIVED`, our side first; `0.0.0.0:80 * CLOSED -> LISTEN`; or `dropped: no-socket`.
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::State { tuple, old, new } if tuple.remote.is_unspecified() => write!(f, "{} * {old} -> {new}", tuple.local_addr()),
             Self::State { tuple, old, new } => write!(f, "{} {} {old} -> {new}", tuple.local_addr(), tuple.remote_addr()),
             Self::Dropped(reason) => write!(f, "dropped: {reason}"),
         }
@@ -70,10 +74,12 @@ impl std::fmt::Display for Note {
 }
 
 impl Record {
-    /// The frame as it would stand on a wire: partial checksums that its receiver believes are completed; a super-packet is one packet.
+    /// The frame as it would stand on a wire: partial checksums that its receiver believes are completed; a super-packet is one packet. Without
+    /// a frame it is empty.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         match &self.content {
+            Content::Nothing => Vec::new(),
             Content::Arrived { bytes, packet: None } => bytes.clone(),
             Content::Arrived { bytes, packet: Some(offset) } => completed(bytes.clone(), *offset),
             Content::Built(frame) => {
@@ -86,6 +92,7 @@ impl Record {
 
     fn len(&self) -> usize {
         match &self.content {
+            Content::Nothing => 0,
             Content::Arrived { bytes, .. } => bytes.len(),
             Content::Built(frame) => frame.len(),
         }
@@ -99,12 +106,22 @@ impl Engine {
     }
 
     /// Appends the records since the last call to `records`, and answers how many frames and notes found no room: up to 1024 frames of 8 MiB
-    /// are kept.
+    /// are kept. Notes wait for the next frame as long as there is [more to send](Self::wants_transmit).
     pub fn drain_trace(&mut self, records: &mut VecDeque<Record>) -> u64 {
+        if !self.wants_transmit() {
+            self.close_trace();
+        }
         let Some(trace) = &mut self.trace else { return 0 };
         records.append(&mut trace.records);
         trace.bytes = 0;
         std::mem::take(&mut trace.lost)
+    }
+
+    /// Notes that wait for a frame wait no longer: they become a record without one.
+    pub fn close_trace(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.close(self.now);
+        }
     }
 
     /// A frame arrives. The answer belongs to [`trace_end`](Self::trace_end).
@@ -146,6 +163,12 @@ impl Engine {
         }
     }
 
+    /// A listener came or went.
+    pub(super) fn trace_listener(&mut self, local: Address, port: u16, old: State, new: State) {
+        let remote = if local.is_v4() { Address::ANY_V4 } else { Address::ANY };
+        self.trace_change(Tuple { local, remote, local_port: port, remote_port: 0 }, old, new);
+    }
+
     /// A connection without a socket changed its state.
     pub(super) fn trace_change(&mut self, tuple: Tuple, old: State, new: State) {
         if let Some(trace) = &mut self.trace {
@@ -157,9 +180,11 @@ impl Engine {
     pub(super) fn trace_state(&mut self, index: u32, tuple: Tuple, new: State) {
         let Some(trace) = &mut self.trace else { return };
         let Some(entry) = self.sockets.get_mut(index as usize) else { return };
-        let old = std::mem::replace(&mut entry.traced, new);
-        if old != new {
-            trace.note(Note::State { tuple, old, new });
+        let mut old = std::mem::replace(&mut entry.traced, new);
+        while old != new {
+            let next = next_state(old, new);
+            trace.note(Note::State { tuple, old, new: next });
+            old = next;
         }
     }
 }
@@ -177,6 +202,14 @@ pub(super) struct Trace {
 }
 
 impl Trace {
+    /// Nothing follows that the waiting notes could belong to.
+    fn close(&mut self, now: Instant) {
+        if !self.pending.is_empty() {
+            self.open(now, Side::Nowhere, Content::Nothing);
+            self.is_open = false;
+        }
+    }
+
     fn open(&mut self, at: Instant, side: Side, content: Content) {
         let record = Record { at, side, notes: Vec::new(), content };
         self.is_open = self.records.len() < RECORDS_MAX && self.bytes + record.len() <= BYTES_MAX;
@@ -203,10 +236,26 @@ impl Trace {
 
 #[derive(Clone, Debug)]
 enum Content {
+    /// No frame.
+    Nothing,
     /// As it came; its TCP checksum is to be completed in the IP packet that begins at `packet`.
     Arrived { bytes: Vec<u8>, packet: Option<usize> },
     /// As the engine made it.
     Built(Box<TxFrame>),
+}
+
+/// The state after `old` on the way to `new`, in the order of RFC 9293 §3.10.7.4: a handshake is complete before anything is closed, and an
+/// acknowledgment counts before the FIN beside it.
+const fn next_state(old: State, new: State) -> State {
+    match (old, new) {
+        (State::SynSent | State::SynReceived, State::FinWait1 | State::FinWait2 | State::CloseWait | State::Closing | State::LastAck) => {
+            State::Established
+        }
+        (State::Established, State::FinWait2 | State::Closing) => State::FinWait1,
+        (State::Established, State::LastAck) => State::CloseWait,
+        (State::FinWait1, State::TimeWait) => State::FinWait2,
+        _ => new,
+    }
 }
 
 fn completed(mut bytes: Vec<u8>, offset: usize) -> Vec<u8> {
