@@ -60,8 +60,12 @@ impl Lab {
     pub(crate) fn with<D: Device>(config: Config, wrap: impl FnOnce(PacketSocket) -> D) -> Self {
         let veth = veth();
         let device = wrap(PacketSocket::open("syn1", &SYNFIN).expect("a packet socket"));
-        let stack = start(Stack::builder().device(device).config(config));
-        Self::watched(veth, stack)
+        Self::around(veth, Stack::builder().device(device).config(config))
+    }
+
+    /// With the stack that `builder` makes for the addresses of [`SYNFIN`].
+    pub(crate) fn around(veth: Veth, builder: runtime::Builder) -> Self {
+        Self::watched(veth, start(builder))
     }
 
     /// With the engine's defaults, over `wire`; where that is no veth, the pair is there and not used.

@@ -12,6 +12,7 @@
 //! | `neighbors` | an address that the kernel has already, many addresses, a host that is not there |
 //! | `passthrough` | does what is not for the stack arrive in the program's sink |
 //! | `ping` | does the stack answer an echo request, and refuse a datagram |
+//! | `tshark` | does Wireshark's dissector find fault with a capture |
 //!
 //! Where the system forbids such namespaces the tests are ignored and say so; with `SYNFIN_REQUIRE_NETNS=1` they fail.
 
@@ -28,3 +29,4 @@ mod passthrough;
 mod ping;
 mod transfer;
 mod trouble;
+mod tshark;

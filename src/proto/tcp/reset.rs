@@ -17,14 +17,7 @@ pub(crate) fn reply_to(segment: &Segment) -> Option<Segment> {
     } else {
         (SeqNum(0), segment.end(), Flags::RST | Flags::ACK)
     };
-    Some(Segment {
-        source_port: segment.destination_port,
-        destination_port: segment.source_port,
-        seq,
-        ack,
-        flags,
-        ..Segment::default()
-    })
+    Some(Segment { source_port: segment.destination_port, destination_port: segment.source_port, seq, ack, flags, ..Segment::default() })
 }
 
 /// The reset of a connection that we give up: `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>`, as Linux sends it.
