@@ -6,7 +6,7 @@
 //! | [`Veth`] | a pair of virtual interfaces, and what can be done to them |
 //! | `netlink` | the rtnetlink messages for it |
 //!
-//! A namespace is entered between fork and exec, so that it is always the whole process that is inside:
+//! A second namespace, for a kernel that speaks to the kernel, is [`begin_beside`]. A namespace is entered between fork and exec, so that it is always the whole process that is inside:
 //!
 //! ```text
 //!   outside ── run_inside ──► the same executable, SYNFIN_NETNS=1 ── is_inside ──► root of an empty network, `lo` up
@@ -114,6 +114,16 @@ pub fn test_with_tun(name: &str, body: impl FnOnce()) {
     let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     assert!(!is_root || env::var_os(REQUIRED).is_none(), "{name}: {text}");
     let _ = writeln!(io::stderr(), "test {name} ... ignored: {text}");
+}
+
+/// Makes the child of `command` begin in a second network namespace, with a kernel's TCP of its own and nothing but its loopback, in the user
+/// namespace of the caller. It dies with the thread that starts it.
+///
+/// [`Veth::give`] brings an end of a pair there, and [`Veth::adopt`] makes the child use it: so the kernel speaks to itself over the same wire
+/// that a stack uses. Starting the child fails with [`PermissionDenied`](io::ErrorKind::PermissionDenied) for a caller that is not
+/// [inside](is_inside) and not root.
+pub fn begin_beside(command: &mut Command) {
+    sys::namespace::enter_network_on_exec(command);
 }
 
 fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> io::Result<Command> {

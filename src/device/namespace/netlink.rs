@@ -45,6 +45,13 @@ pub(super) fn add_address(index: u32, address: IpAddr, prefix: u8) -> io::Result
     message.send()
 }
 
+/// Moves a link into the network namespace of a process.
+pub(super) fn move_link(index: u32, pid: u32) -> io::Result<()> {
+    let mut message = Message::new(libc::RTM_NEWLINK, 0, &link_body(index));
+    message.attribute(libc::IFLA_NET_NS_PID, &pid.to_ne_bytes());
+    message.send()
+}
+
 /// `struct ifinfomsg`: family, type, index, flags, mask of flags to change.
 fn link_body(index: u32) -> [u8; 16] {
     let mut body = [0; 16];

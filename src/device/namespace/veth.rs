@@ -41,6 +41,26 @@ impl Veth {
         Ok(veth)
     }
 
+    /// Moves an interface into the network namespace of the process `pid`, such as one that began [beside](super::begin_beside) this one. There it
+    /// is down and has no address until it is [adopted](Self::adopt); it goes with that namespace, and its peer with it.
+    ///
+    /// # Errors
+    /// As [`up`](Self::up); for a process that is no more as well.
+    pub fn give(&self, name: &str, pid: u32) -> io::Result<()> {
+        netlink::move_link(request(name)?.index(self.socket.as_fd())?, pid)
+    }
+
+    /// Takes over an interface that another process has [given](Self::give) to this one, and sets it up.
+    ///
+    /// # Errors
+    /// As [`up`](Self::up): it must be there already.
+    pub fn adopt(name: &str) -> io::Result<Self> {
+        let veth = Self { names: [name.into(), name.into()], socket: UnixDatagram::unbound()? };
+        veth.forget_link_local(name)?;
+        veth.up(name)?;
+        Ok(veth)
+    }
+
     /// Gives an interface an address, such as `10.9.0.1/24` or `fd09::1/64`, usable at once.
     ///
     /// # Errors
@@ -157,6 +177,40 @@ mod tests {
             assert_eq!(Veth::create("syn0", "syn2", 1500).expect_err("taken").kind(), io::ErrorKind::AlreadyExists);
             veth.delete().expect("they are there");
             assert_eq!(host::interface_names().expect("a list"), ["lo"]);
+        });
+    }
+
+    #[test]
+    fn two_kernels_speak_over_a_pair() {
+        const NAME: &str = "device::namespace::veth::tests::two_kernels_speak_over_a_pair";
+        const BESIDE: &str = "SYNFIN_TEST_BESIDE";
+        use std::io::{Read, Write};
+        use std::net::{TcpListener, TcpStream};
+        if std::env::var_os(BESIDE).is_some() {
+            // A byte says that the interface is there.
+            io::stdin().read_exact(&mut [0]).expect("the signal");
+            assert_eq!(host::interface_names().expect("a list"), ["lo", "syn1"]);
+            let veth = Veth::adopt("syn1").expect("an end");
+            veth.address("syn1", "10.9.0.2/24").expect("an address");
+            TcpStream::connect("10.9.0.1:7").expect("the other kernel listens").write_all(b"hello").expect("room");
+            return;
+        }
+        namespace::test(NAME, || {
+            let veth = Veth::create("syn0", "syn1", 1500).expect("a pair");
+            veth.address("syn0", "10.9.0.1/24").expect("an address");
+            let listener = TcpListener::bind("10.9.0.1:7").expect("a free port");
+            let mut command = std::process::Command::new(std::env::current_exe().expect("a path"));
+            command.args([NAME, "--exact", "--test-threads=1"]).env(BESIDE, "1").stdin(std::process::Stdio::piped());
+            namespace::begin_beside(&mut command);
+            let mut child = command.spawn().expect("root inside");
+            veth.give("syn1", child.id()).expect("it lives");
+            assert_eq!(host::interface_names().expect("a list"), ["lo", "syn0"]);
+            child.stdin.take().expect("a pipe").write_all(b"!").expect("it listens");
+            let (mut stream, peer) = listener.accept().expect("it calls");
+            let mut text = String::new();
+            stream.read_to_string(&mut text).expect("UTF-8");
+            assert_eq!((text.as_str(), peer.ip().to_string().as_str()), ("hello", "10.9.0.2"));
+            assert!(child.wait().expect("it ends").success());
         });
     }
 

@@ -25,6 +25,15 @@ pub(in crate::device) fn enter_on_exec(command: &mut Command) {
     unsafe { command.pre_exec(move || enter(&maps, loopback)) };
 }
 
+/// Makes the child of `command` begin in a network namespace of its own, in which the loopback is up, and in the user namespace of the caller,
+/// who must be root of it. It dies with the thread that starts it.
+pub(in crate::device) fn enter_network_on_exec(command: &mut Command) {
+    let Some(loopback) = Request::new("lo") else { return };
+    let enter = move || unshare(libc::CLONE_NEWNET).and_then(|()| begin(loopback));
+    // SAFETY: as in `enter_on_exec`, the closure makes system calls on memory that it owns, and neither allocates nor takes a lock.
+    unsafe { command.pre_exec(enter) };
+}
+
 /// Who we are outside, as the lines that make us root inside.
 struct Maps {
     user: Vec<u8>,
@@ -36,6 +45,10 @@ fn enter(maps: &Maps, loopback: Request) -> io::Result<()> {
         // A system that gives out no user namespaces still gives root a network namespace.
         unshare(libc::CLONE_NEWNET).map_err(|_| error)?;
     }
+    begin(loopback)
+}
+
+fn begin(loopback: Request) -> io::Result<()> {
     die_with_parent()?;
     // The first thing that needs a capability: some systems give out namespaces without any.
     let socket = Socket::new_raw(Domain::IPV4, Type::DGRAM.cloexec(), None)?;
