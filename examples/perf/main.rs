@@ -60,7 +60,7 @@ fn measure(options: &Arc<Options>) -> io::Result<Arc<Tally>> {
         result
     };
     match options.backend {
-        Backend::Tokio => under_tokio(Place::Kernel)?,
+        Backend::Tokio => under_tokio(Place::Kernel(options.congestion.clone()))?,
         Backend::Synfin => under_tokio(Place::Stack(options.stack()?))?,
         Backend::Runtime => {
             let runtime = options.runtime()?;

@@ -13,6 +13,7 @@ use crate::place::Backend;
 use crate::support::Flags;
 
 pub(crate) const USAGE: &str = "perf --role sink|source|echo|ping|accept|connect [--backend synfin|runtime|tokio] [--connect IP:PORT] \
+    [--congestion NAME] \
     [--seconds S] [--streams N] [--inflight N] [--size BYTES] [--busy-poll] [--check]";
 
 /// What a side does.
@@ -91,6 +92,8 @@ pub(crate) struct Options {
     pub(crate) role: Role,
     pub(crate) backend: Backend,
     pub(crate) connect: Option<SocketAddr>,
+    /// What the kernel's TCP uses on the connections that it opens, if not its default.
+    pub(crate) congestion: Option<String>,
     pub(crate) seconds: Option<Duration>,
     pub(crate) streams: usize,
     pub(crate) inflight: usize,
@@ -111,12 +114,14 @@ impl Options {
 
         let (mut role, mut backend, mut connect, mut seconds, mut size) = (None, Backend::Synfin, None, None, None);
         let (mut streams, mut inflight, mut checking, mut pace) = (1, 1, Checking::Off, Pace::Sleeping);
+        let mut congestion = None;
         let (mut port, mut shared) = (PORT, Vec::<OsString>::new());
         while let Some(argument) = parser.next()? {
             match argument {
                 Long("role") => role = Some(named("--role", &parser.value()?)?),
                 Long("backend") => backend = named("--backend", &parser.value()?)?,
                 Long("connect") => connect = Some(named("--connect", &parser.value()?)?),
+                Long("congestion") => congestion = Some(parser.value()?.string()?),
                 Long("seconds") => seconds = Some(duration(&parser.value()?)?),
                 Long("streams") => streams = count("--streams", &parser.value()?, STREAMS_MAX)?,
                 Long("inflight") => inflight = count("--inflight", &parser.value()?, STREAMS_MAX)?,
@@ -133,7 +138,7 @@ impl Options {
         }
         let role = role.ok_or("--role is missing")?;
         let shared = Flags::parse(lexopt::Parser::from_args(shared), USAGE, port)?;
-        Ok(Self { role, backend, connect, seconds, streams, inflight, checking, size, pace, shared })
+        Ok(Self { role, backend, connect, congestion, seconds, streams, inflight, checking, size, pace, shared })
     }
 
     /// Flags that are right by themselves, and make no sense together.
@@ -141,6 +146,9 @@ impl Options {
         let side = self.role.side();
         if self.pace == Pace::Busy && self.backend == Backend::Tokio {
             return Some("--busy-poll is for --backend synfin and runtime: the kernel's TCP has no thread of ours");
+        }
+        if self.congestion.is_some() && self.backend != Backend::Tokio {
+            return Some("--congestion is for --backend tokio");
         }
         if side == Side::Server && self.connect.is_some() {
             return Some("--connect is for source, ping and connect: a server waits on --port");

@@ -41,21 +41,28 @@ impl FromStr for Backend {
 pub(crate) enum Place {
     Stack(Stack),
     Runtime(Stack),
-    Kernel,
+    /// With the congestion control that it is to use, if not its default.
+    Kernel(Option<String>),
 }
 
 impl Place {
     pub(crate) async fn connect(&self, remote: SocketAddr) -> io::Result<Stream> {
         match self {
             Self::Stack(stack) | Self::Runtime(stack) => stack.connect(remote).await.map(Stream::Ours),
-            Self::Kernel => tokio::net::TcpStream::connect(remote).await.map(Stream::Kernel),
+            Self::Kernel(congestion) => {
+                let stream = tokio::net::TcpStream::connect(remote).await?;
+                if let Some(name) = congestion {
+                    socket2::SockRef::from(&stream).set_tcp_congestion(name.as_bytes())?;
+                }
+                Ok(Stream::Kernel(stream))
+            }
         }
     }
 
     pub(crate) async fn listen(&self, local: SocketAddr) -> io::Result<Listener> {
         match self {
             Self::Stack(stack) | Self::Runtime(stack) => stack.listen(local).await.map(Listener::Ours),
-            Self::Kernel => tokio::net::TcpListener::bind(local).await.map(Listener::Kernel),
+            Self::Kernel(_) => tokio::net::TcpListener::bind(local).await.map(Listener::Kernel),
         }
     }
 
@@ -68,7 +75,7 @@ impl Place {
         };
         match self {
             Self::Runtime(_) => drop(synfin::spawn(task)),
-            Self::Stack(_) | Self::Kernel => drop(tokio::spawn(task)),
+            Self::Stack(_) | Self::Kernel(_) => drop(tokio::spawn(task)),
         }
         // The sender is dropped with the task, whether it has ended or panicked.
         async move { _ = end.await }
@@ -77,7 +84,7 @@ impl Place {
     pub(crate) async fn sleep(&self, duration: Duration) {
         match self {
             Self::Runtime(_) => synfin::time::sleep(duration).await,
-            Self::Stack(_) | Self::Kernel => tokio::time::sleep(duration).await,
+            Self::Stack(_) | Self::Kernel(_) => tokio::time::sleep(duration).await,
         }
     }
 
