@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, Write};
+use std::ops::RangeFrom;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -31,7 +32,7 @@ const SECONDS: &str = "1";
 /// Of connections after connections: fewer than a client has ports, whatever rests in TIME-WAIT.
 const SECONDS_OF_CONNECTING: &str = "0.7";
 
-/// The first port of servers. Each turn has its own, since what the turn before left in TIME-WAIT would refuse connections of this one.
+/// The first port of servers. Each turn has its own, since what turns before left in TIME-WAIT would refuse connections of this one.
 const PORT: u16 = 5001;
 
 /// What a server is given to start.
@@ -122,10 +123,11 @@ impl Task {
 pub(crate) fn measure() -> Result<Value, Box<dyn Error>> {
     let tasks: [(Switch, &[Task]); 2] =
         [(Switch::On, &[Task::Send, Task::Receive, Task::Ping, Task::Connect]), (Switch::Off, &[Task::Send, Task::Receive])];
+    let mut ports = PORT..;
     let mut measurements = Vec::new();
     for (offloads, tasks) in tasks {
         for task in tasks {
-            measurements.extend(rounds(*task, offloads)?);
+            measurements.extend(rounds(*task, offloads, &mut ports)?);
         }
     }
     Ok(json!({
@@ -144,10 +146,9 @@ pub(crate) fn measure() -> Result<Value, Box<dyn Error>> {
     }))
 }
 
-fn rounds(task: Task, offloads: Switch) -> Result<Vec<Value>, Box<dyn Error>> {
+fn rounds(task: Task, offloads: Switch, ports: &mut RangeFrom<u16>) -> Result<Vec<Value>, Box<dyn Error>> {
     let contestants = task.contestants(offloads);
     let (field, unit) = task.figure();
-    let mut ports = PORT..;
     let mut figures = vec![(Vec::new(), Vec::new()); contestants.len()];
     for round in 1..=ROUNDS {
         for (contestant, (values, costs)) in contestants.iter().zip(&mut figures) {
