@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`PacketSocket`] | a Linux interface, through AF_PACKET |
 //! | [`Tap`], [`Tun`] | an interface of the kernel's whose other side is this program |
+//! | [`RawIp`] | the kernel's routing, through raw sockets on an address of its own |
 //! | [`memory::pair`] | two ends in one process |
 //! | [`channel()`] | packets to and from your own code: a VPN, a tunnel, a fuzzer |
 //! | your own | anything that is [`Device`] |
@@ -57,6 +58,8 @@ pub mod namespace;
 #[cfg(target_os = "linux")]
 mod packet;
 #[cfg(target_os = "linux")]
+mod raw_ip;
+#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the system calls that no safe wrapper offers; one operation to a block, each with its argument")]
 mod sys;
 #[cfg(target_os = "linux")]
@@ -69,6 +72,8 @@ pub use counters::{Counters, Counts};
 pub use memory::Memory;
 #[cfg(target_os = "linux")]
 pub use packet::{Offloads, PacketSocket};
+#[cfg(target_os = "linux")]
+pub use raw_ip::RawIp;
 #[cfg(target_os = "linux")]
 pub use tuntap::{Tap, Tun};
 
