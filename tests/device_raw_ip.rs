@@ -36,7 +36,7 @@ fn streams_go_both_ways_and_the_rule_goes_with_the_device() {
     if std::env::var_os(BESIDE).is_some() {
         return peer(|| {
             let listener = TcpListener::bind(PEER).expect("a free port");
-            assert!(Command::new("nft").arg(REJECTION).status().expect("nft").success());
+            assert!(nft().arg(REJECTION).status().expect("nft").success());
             exchange(&TcpStream::connect_timeout(&SocketAddr::new(OURS.into(), 7), PATIENCE).expect("no reset"));
             exchange(&listener.accept().expect("it calls").0);
             // Its interface goes with this process.
@@ -144,12 +144,21 @@ fn pattern() -> Vec<u8> {
 
 /// The firewall's rules in this namespace.
 fn rules() -> String {
-    let output = Command::new("nft").args(["list", "ruleset"]).output().expect("nft");
+    let output = nft().args(["list", "ruleset"]).output().expect("nft");
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// The program, which Debian's users have no path to.
+fn nft() -> Command {
+    let mut command = Command::new("nft");
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    command.env("PATH", path);
+    command
+}
+
 fn has_nft() -> bool {
-    let found = Command::new("nft").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let found = nft().arg("--version").stdout(Stdio::null()).status().is_ok();
     assert!(found || std::env::var_os(namespace::REQUIRED).is_none(), "nft is missing: apt install nftables");
     if !found {
         let error = RawIp::open(IpAddr::from(Ipv4Addr::LOCALHOST)).expect_err("there is no nft");

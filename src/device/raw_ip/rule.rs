@@ -1,8 +1,11 @@
 //! The firewall rule (nft(8)) that drops the resets which the kernel sends for connections that are not its own. It knows no socket.
 
 use super::RawIp;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// A rule in force, until it is dropped.
@@ -54,7 +57,9 @@ fn table(address: Ipv4Addr) -> String {
 }
 
 fn run(program: &str, script: &str) -> io::Result<()> {
-    let output = Command::new(program).arg(script).stdin(Stdio::null()).output().map_err(|error| match error.kind() {
+    let own = env::var_os("PATH").unwrap_or_default();
+    let output = Command::new(program).arg(script).env("PATH", search_path(&own)).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| match error.kind() {
         ErrorKind::NotFound => io::Error::new(ErrorKind::Unsupported, format!("there is no {program} (Debian: apt install nftables)")),
         kind => io::Error::new(kind, format!("running {program}: {error}")),
     })?;
@@ -66,8 +71,17 @@ fn run(program: &str, script: &str) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::PermissionDenied, format!("{program} refused: {line}")))
 }
 
-/// The program that changes the kernel's tables, as `PATH` has it.
+/// Where programs are looked for: the absolute folders of `own`, since privilege must not follow the working directory, then the system's.
+fn search_path(own: &OsStr) -> OsString {
+    let folders = env::split_paths(own).filter(|folder| folder.is_absolute());
+    env::join_paths(folders.chain(ADMINISTRATORS_FOLDERS.map(PathBuf::from))).unwrap_or_default()
+}
+
+/// The program that changes the kernel's tables.
 pub(super) const PROGRAM: &str = "nft";
+
+/// Where it is where `PATH` does not lead: Debian's users have no path to it.
+const ADMINISTRATORS_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 #[cfg(test)]
 mod tests {
@@ -93,5 +107,12 @@ mod tests {
     fn command_names_address_and_mark() {
         let rule = "add rule ip synfin_192_0_2_7 output ip saddr 192.0.2.7 tcp flags & rst == rst meta mark != 0x73796e66 counter drop'";
         assert!(command(ADDRESS).ends_with(rule), "{}", command(ADDRESS));
+    }
+
+    #[test]
+    fn programs_come_from_absolute_folders() {
+        let path = |own: &str| search_path(OsStr::new(own)).into_string().expect("text");
+        assert_eq!(path(""), "/usr/sbin:/sbin");
+        assert_eq!(path(":bin:/opt/bin:."), "/opt/bin:/usr/sbin:/sbin");
     }
 }
