@@ -63,6 +63,7 @@ fn streams_go_both_ways_and_the_rule_goes_with_the_device() {
         assert!(child.wait().expect("it ends").success());
         assert!(!rules().contains("counter packets 0 "), "the kernel sent no reset, so that this shows nothing: {}", rules());
         let counts = counters.snapshot();
+        assert!(counts.received_super > 0, "the kernel sent nothing in one piece: {counts:?}");
         assert_eq!((counts.oversize, counts.malformed, counts.truncated, counts.refused), (0, 0, 0, 0));
         drop((listener, stack));
         // The stack's thread drops the device.

@@ -45,7 +45,11 @@ impl Receiver for RawReceiver {
     fn receive(&mut self, buffer: &mut BytesMut) -> io::Result<Received> {
         let before = buffer.len();
         match self.receive_from(&self.shared.tcp, buffer) {
-            Ok(received) => Ok(judge(&buffer[before..], self.watch.link().0.mtu).unwrap_or(received)),
+            Ok(received) => {
+                let received = judge(&buffer[before..], self.watch.link().0.mtu).unwrap_or(received);
+                self.shared.interface.counters.received_super.add(u64::from(received.segment_size != 0));
+                Ok(received)
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.receive_from(&self.shared.icmp, buffer),
             Err(error) => Err(error),
         }
