@@ -12,10 +12,10 @@ use futures::executor::block_on;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use siphasher::sip::SipHasher13;
 use synfin::device::namespace::{self, Switch, Veth};
-use synfin::device::{Device, PacketSocket, Receiver, Transmitter};
+use synfin::device::{Device, Receiver, Transmitter};
 use synfin::proto::{Config, DropReason, TxFrame};
 
-use crate::lab::{KERNEL, Lab, accept_from_kernel, wait_for};
+use crate::lab::{KERNEL, Lab, Opened, Wire, accept_from_kernel, wait_for};
 use crate::transfer::{Source, Sum, kernel_receives};
 
 /// Bytes that each side has received at least before the first change, and after the last.
@@ -60,7 +60,7 @@ fn a_transfer_goes_on_with_offloads_switched() {
 fn frames_fit_an_mtu_that_was_lowered_and_raised() {
     namespace::test("changes::frames_fit_an_mtu_that_was_lowered_and_raised", || {
         let longest = Arc::new(AtomicUsize::new(0));
-        let lab = Lab::with(Config::default(), |device| Measured { device, longest: Arc::clone(&longest) });
+        let lab = Lab::with(Wire::Veth, Config::default(), |device| Measured { device, longest: Arc::clone(&longest) });
         let longest_is = |what: &str, is_so: &dyn Fn(usize) -> bool| {
             wait_for(what, || {
                 longest.store(0, Ordering::Relaxed);
@@ -199,7 +199,7 @@ fn kernel_checksum_errors() -> u64 {
 
 /// A packet socket of which is known how long the longest packet was that it would put on a wire.
 struct Measured {
-    device: PacketSocket,
+    device: Opened,
     longest: Arc<AtomicUsize>,
 }
 

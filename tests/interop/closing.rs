@@ -6,12 +6,11 @@ use std::net::Shutdown;
 
 use futures::executor::block_on;
 use futures::{AsyncReadExt, AsyncWriteExt};
-use synfin::device::namespace;
 use synfin::net::{CloseReport, TcpStream};
 use synfin::proto::{Config, State};
 
 use crate::gate::{Gate, Rule};
-use crate::lab::{KernelState, Lab, accept_from_kernel, await_kernel};
+use crate::lab::{KernelState, Lab, Wire, accept_from_kernel, await_kernel, over_every_wire};
 
 /// What is sent against the direction of a FIN: more than fits any buffer on the way.
 const AFTER_LEN: usize = 8 << 20;
@@ -24,9 +23,9 @@ struct Gated {
     kernel: std::net::TcpStream,
 }
 
-fn gated() -> Gated {
+fn gated(wire: Wire) -> Gated {
     let gate = Gate::new(Rule::Pass);
-    let lab = Lab::with(Config::default(), |device| gate.around(device));
+    let lab = Lab::with(wire, Config::default(), |device| gate.around(device));
     let (stream, kernel) = accept_from_kernel(&lab.stack).expect("connected");
     Gated { lab, gate, stream, kernel }
 }
@@ -36,113 +35,106 @@ fn ports(kernel: &std::net::TcpStream) -> [u16; 2] {
     [kernel.peer_addr().expect("connected").port(), kernel.local_addr().expect("connected").port()]
 }
 
-#[test]
-fn data_follows_our_fin_the_other_way() {
-    namespace::test("closing::data_follows_our_fin_the_other_way", || {
-        let lab = Lab::open();
-        let (mut stream, mut kernel) = accept_from_kernel(&lab.stack).expect("connected");
-        let [ours, kernels] = ports(&kernel);
-        block_on(stream.write_all(b"question")).expect("room");
-        stream.shutdown_write().expect("open");
-        let mut question = Vec::new();
-        kernel.read_to_end(&mut question).expect("up to our FIN");
-        assert_eq!(question, b"question");
-        lab.await_synfin(kernels, State::FinWait2);
-        await_kernel(kernels, ours, Some(KernelState::CloseWait));
-        let answer = std::thread::spawn(move || kernel.write_all(&vec![7; AFTER_LEN]));
+over_every_wire! {
+    data_follows_our_fin_the_other_way
+    data_follows_the_kernels_fin_the_other_way
+    who_closes_last_passes_through_last_ack
+    the_kernel_closing_last_passes_through_last_ack
+    both_close_at_once
+}
+
+fn data_follows_our_fin_the_other_way(wire: Wire) {
+    let lab = Lab::over(wire);
+    let (mut stream, mut kernel) = accept_from_kernel(&lab.stack).expect("connected");
+    let [ours, kernels] = ports(&kernel);
+    block_on(stream.write_all(b"question")).expect("room");
+    stream.shutdown_write().expect("open");
+    let mut question = Vec::new();
+    kernel.read_to_end(&mut question).expect("up to our FIN");
+    assert_eq!(question, b"question");
+    lab.await_synfin(kernels, State::FinWait2);
+    await_kernel(kernels, ours, Some(KernelState::CloseWait));
+    let answer = std::thread::spawn(move || kernel.write_all(&vec![7; AFTER_LEN]));
+    let mut received = Vec::new();
+    block_on(stream.read_to_end(&mut received)).expect("up to the kernel's FIN");
+    answer.join().expect("no panic").expect("all was taken");
+    assert!(received == vec![7; AFTER_LEN]);
+    lab.await_synfin(kernels, State::TimeWait);
+    await_kernel(kernels, ours, None);
+}
+
+fn data_follows_the_kernels_fin_the_other_way(wire: Wire) {
+    let lab = Lab::over(wire);
+    let (mut stream, mut kernel) = accept_from_kernel(&lab.stack).expect("connected");
+    let [ours, kernels] = ports(&kernel);
+    kernel.write_all(b"question").expect("room");
+    kernel.shutdown(Shutdown::Write).expect("open");
+    let mut question = Vec::new();
+    block_on(stream.read_to_end(&mut question)).expect("up to the kernel's FIN");
+    assert_eq!(question, b"question");
+    lab.await_synfin(kernels, State::CloseWait);
+    await_kernel(kernels, ours, Some(KernelState::FinWait2));
+    let reader = std::thread::spawn(move || {
         let mut received = Vec::new();
-        block_on(stream.read_to_end(&mut received)).expect("up to the kernel's FIN");
-        answer.join().expect("no panic").expect("all was taken");
-        assert!(received == vec![7; AFTER_LEN]);
-        lab.await_synfin(kernels, State::TimeWait);
-        await_kernel(kernels, ours, None);
+        kernel.read_to_end(&mut received).map(|_| received)
     });
+    block_on(stream.write_all(&vec![7; AFTER_LEN])).expect("all is taken");
+    assert_eq!(block_on(stream.finish()).expect("the stack lives"), CloseReport::Acknowledged);
+    assert!(reader.join().expect("no panic").expect("up to our FIN") == vec![7; AFTER_LEN]);
+    await_kernel(kernels, ours, Some(KernelState::TimeWait));
+    drop(stream);
+    lab.await_quiet();
+    assert_eq!(lab.stack.stats().expect("the stack lives").engine.time_wait, 0, "who closes last does not rest");
 }
 
-#[test]
-fn data_follows_the_kernels_fin_the_other_way() {
-    namespace::test("closing::data_follows_the_kernels_fin_the_other_way", || {
-        let lab = Lab::open();
-        let (mut stream, mut kernel) = accept_from_kernel(&lab.stack).expect("connected");
-        let [ours, kernels] = ports(&kernel);
-        kernel.write_all(b"question").expect("room");
-        kernel.shutdown(Shutdown::Write).expect("open");
-        let mut question = Vec::new();
-        block_on(stream.read_to_end(&mut question)).expect("up to the kernel's FIN");
-        assert_eq!(question, b"question");
-        lab.await_synfin(kernels, State::CloseWait);
-        await_kernel(kernels, ours, Some(KernelState::FinWait2));
-        let reader = std::thread::spawn(move || {
-            let mut received = Vec::new();
-            kernel.read_to_end(&mut received).map(|_| received)
-        });
-        block_on(stream.write_all(&vec![7; AFTER_LEN])).expect("all is taken");
-        assert_eq!(block_on(stream.finish()).expect("the stack lives"), CloseReport::Acknowledged);
-        assert!(reader.join().expect("no panic").expect("up to our FIN") == vec![7; AFTER_LEN]);
-        await_kernel(kernels, ours, Some(KernelState::TimeWait));
-        drop(stream);
-        lab.await_quiet();
-        assert_eq!(lab.stack.stats().expect("the stack lives").engine.time_wait, 0, "who closes last does not rest");
-    });
+fn who_closes_last_passes_through_last_ack(wire: Wire) {
+    let Gated { lab, gate, stream, kernel } = gated(wire);
+    let [ours, kernels] = ports(&kernel);
+    kernel.shutdown(Shutdown::Write).expect("open");
+    lab.await_synfin(kernels, State::CloseWait);
+    gate.set(Rule::HoldFromFin);
+    stream.shutdown_write().expect("open");
+    lab.await_synfin(kernels, State::LastAck);
+    await_kernel(kernels, ours, Some(KernelState::FinWait2));
+    gate.set(Rule::Pass);
+    await_kernel(kernels, ours, Some(KernelState::TimeWait));
+    drop(stream);
+    lab.await_quiet();
 }
 
-#[test]
-fn who_closes_last_passes_through_last_ack() {
-    namespace::test("closing::who_closes_last_passes_through_last_ack", || {
-        let Gated { lab, gate, stream, kernel } = gated();
-        let [ours, kernels] = ports(&kernel);
-        kernel.shutdown(Shutdown::Write).expect("open");
-        lab.await_synfin(kernels, State::CloseWait);
-        gate.set(Rule::HoldFromFin);
-        stream.shutdown_write().expect("open");
-        lab.await_synfin(kernels, State::LastAck);
-        await_kernel(kernels, ours, Some(KernelState::FinWait2));
-        gate.set(Rule::Pass);
-        await_kernel(kernels, ours, Some(KernelState::TimeWait));
-        drop(stream);
-        lab.await_quiet();
-    });
+fn the_kernel_closing_last_passes_through_last_ack(wire: Wire) {
+    let Gated { lab, gate, stream, kernel } = gated(wire);
+    let [ours, kernels] = ports(&kernel);
+    stream.shutdown_write().expect("open");
+    lab.await_synfin(kernels, State::FinWait2);
+    await_kernel(kernels, ours, Some(KernelState::CloseWait));
+    gate.set(Rule::Hold);
+    kernel.shutdown(Shutdown::Write).expect("open");
+    lab.await_synfin(kernels, State::TimeWait);
+    await_kernel(kernels, ours, Some(KernelState::LastAck));
+    gate.set(Rule::Pass);
+    await_kernel(kernels, ours, None);
 }
 
-#[test]
-fn the_kernel_closing_last_passes_through_last_ack() {
-    namespace::test("closing::the_kernel_closing_last_passes_through_last_ack", || {
-        let Gated { lab, gate, stream, kernel } = gated();
-        let [ours, kernels] = ports(&kernel);
-        stream.shutdown_write().expect("open");
-        lab.await_synfin(kernels, State::FinWait2);
-        await_kernel(kernels, ours, Some(KernelState::CloseWait));
-        gate.set(Rule::Hold);
-        kernel.shutdown(Shutdown::Write).expect("open");
-        lab.await_synfin(kernels, State::TimeWait);
-        await_kernel(kernels, ours, Some(KernelState::LastAck));
-        gate.set(Rule::Pass);
-        await_kernel(kernels, ours, None);
-    });
-}
-
-#[test]
-fn both_close_at_once() {
-    namespace::test("closing::both_close_at_once", || {
-        let Gated { lab, gate, mut stream, mut kernel } = gated();
-        let [ours, kernels] = ports(&kernel);
-        block_on(stream.write_all(b"ours")).expect("room");
-        kernel.write_all(b"theirs").expect("room");
-        let mut theirs = [0; 6];
-        block_on(stream.read_exact(&mut theirs)).expect("six bytes");
-        // Neither has seen the other's FIN when it sends its own: ours is held back, so the kernel cannot have.
-        gate.set(Rule::HoldFromFin);
-        stream.shutdown_write().expect("open");
-        lab.await_synfin(kernels, State::FinWait1);
-        kernel.shutdown(Shutdown::Write).expect("open");
-        lab.await_synfin(kernels, State::Closing);
-        await_kernel(kernels, ours, Some(KernelState::FinWait1));
-        gate.set(Rule::Pass);
-        lab.await_synfin(kernels, State::TimeWait);
-        await_kernel(kernels, ours, Some(KernelState::TimeWait));
-        let (mut rest, mut end) = (Vec::new(), Vec::new());
-        kernel.read_to_end(&mut rest).expect("up to our FIN");
-        block_on(stream.read_to_end(&mut end)).expect("up to the kernel's FIN");
-        assert_eq!((&rest[..], &end[..]), (&b"ours"[..], &b""[..]));
-    });
+fn both_close_at_once(wire: Wire) {
+    let Gated { lab, gate, mut stream, mut kernel } = gated(wire);
+    let [ours, kernels] = ports(&kernel);
+    block_on(stream.write_all(b"ours")).expect("room");
+    kernel.write_all(b"theirs").expect("room");
+    let mut theirs = [0; 6];
+    block_on(stream.read_exact(&mut theirs)).expect("six bytes");
+    // Neither has seen the other's FIN when it sends its own: ours is held back, so the kernel cannot have.
+    gate.set(Rule::HoldFromFin);
+    stream.shutdown_write().expect("open");
+    lab.await_synfin(kernels, State::FinWait1);
+    kernel.shutdown(Shutdown::Write).expect("open");
+    lab.await_synfin(kernels, State::Closing);
+    await_kernel(kernels, ours, Some(KernelState::FinWait1));
+    gate.set(Rule::Pass);
+    lab.await_synfin(kernels, State::TimeWait);
+    await_kernel(kernels, ours, Some(KernelState::TimeWait));
+    let (mut rest, mut end) = (Vec::new(), Vec::new());
+    kernel.read_to_end(&mut rest).expect("up to our FIN");
+    block_on(stream.read_to_end(&mut end)).expect("up to the kernel's FIN");
+    assert_eq!((&rest[..], &end[..]), (&b"ours"[..], &b""[..]));
 }

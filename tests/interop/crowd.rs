@@ -3,62 +3,60 @@
 use std::io;
 use std::sync::Arc;
 
-use synfin::device::namespace;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::lab::{KERNEL, Lab, SYNFIN};
+use crate::lab::{KERNEL, Lab, SYNFIN, Wire, over_every_wire};
 
 const CONNECTIONS: u32 = 1000;
 
-#[test]
-fn a_thousand_clients_of_ours() {
-    namespace::test("crowd::a_thousand_clients_of_ours", || {
-        let lab = Lab::open();
-        run(async {
-            let listener = tokio::net::TcpListener::bind((KERNEL[0], 0)).await?;
-            let address = listener.local_addr()?;
-            let server = tokio::spawn(async move {
-                let mut echoes = JoinSet::new();
-                for _ in 0..CONNECTIONS {
-                    echoes.spawn(echo(listener.accept().await?.0));
-                }
-                echoes.join_all().await.into_iter().collect::<io::Result<()>>()
-            });
-            let stack = lab.stack.clone();
-            crowd(move || {
-                let stack = stack.clone();
-                async move { stack.connect(address).await }
-            })
-            .await?;
-            server.await.expect("no panic")
-        });
-        let stats = lab.stack.stats().expect("the stack lives").engine;
-        assert_eq!((stats.active_opens, stats.failed_opens), (u64::from(CONNECTIONS), 0));
-    });
+over_every_wire! {
+    a_thousand_clients_of_ours
+    a_thousand_clients_of_the_kernels
 }
 
-#[test]
-fn a_thousand_clients_of_the_kernels() {
-    namespace::test("crowd::a_thousand_clients_of_the_kernels", || {
-        let lab = Lab::open();
-        run(async {
-            let listener = lab.stack.listen((SYNFIN[0], 0)).await?;
-            let address = listener.local_addr()?;
-            let server = tokio::spawn(async move {
-                let mut echoes = JoinSet::new();
-                for _ in 0..CONNECTIONS {
-                    echoes.spawn(echo(listener.accept().await?.0));
-                }
-                echoes.join_all().await.into_iter().collect::<io::Result<()>>()
-            });
-            crowd(move || tokio::net::TcpStream::connect(address)).await?;
-            server.await.expect("no panic")
+fn a_thousand_clients_of_ours(wire: Wire) {
+    let lab = Lab::over(wire);
+    run(async {
+        let listener = tokio::net::TcpListener::bind((KERNEL[0], 0)).await?;
+        let address = listener.local_addr()?;
+        let server = tokio::spawn(async move {
+            let mut echoes = JoinSet::new();
+            for _ in 0..CONNECTIONS {
+                echoes.spawn(echo(listener.accept().await?.0));
+            }
+            echoes.join_all().await.into_iter().collect::<io::Result<()>>()
         });
-        assert_eq!(lab.stack.stats().expect("the stack lives").engine.passive_opens, u64::from(CONNECTIONS));
-        lab.await_quiet();
+        let stack = lab.stack.clone();
+        crowd(move || {
+            let stack = stack.clone();
+            async move { stack.connect(address).await }
+        })
+        .await?;
+        server.await.expect("no panic")
     });
+    let stats = lab.stack.stats().expect("the stack lives").engine;
+    assert_eq!((stats.active_opens, stats.failed_opens), (u64::from(CONNECTIONS), 0));
+}
+
+fn a_thousand_clients_of_the_kernels(wire: Wire) {
+    let lab = Lab::over(wire);
+    run(async {
+        let listener = lab.stack.listen((SYNFIN[0], 0)).await?;
+        let address = listener.local_addr()?;
+        let server = tokio::spawn(async move {
+            let mut echoes = JoinSet::new();
+            for _ in 0..CONNECTIONS {
+                echoes.spawn(echo(listener.accept().await?.0));
+            }
+            echoes.join_all().await.into_iter().collect::<io::Result<()>>()
+        });
+        crowd(move || tokio::net::TcpStream::connect(address)).await?;
+        server.await.expect("no panic")
+    });
+    assert_eq!(lab.stack.stats().expect("the stack lives").engine.passive_opens, u64::from(CONNECTIONS));
+    lab.await_quiet();
 }
 
 fn run(body: impl Future<Output = io::Result<()>>) {

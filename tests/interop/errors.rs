@@ -6,12 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use synfin::Stack;
-use synfin::device::namespace;
 use synfin::proto::Config;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::gate::{Gate, Rule};
-use crate::lab::{KERNEL, Lab, PATIENCE, SYNFIN, kernel_states};
+use crate::lab::{KERNEL, Lab, PATIENCE, SYNFIN, Wire, kernel_states, over_ethernet, over_every_wire};
 
 /// What a call gave: a count, or the system's error number (zero for an error without one).
 type Outcome = Result<usize, i32>;
@@ -92,19 +91,19 @@ impl Listener {
     }
 }
 
-/// Runs `case` with either host observed and compares what they saw with `expected`.
+/// Runs `case` with either host observed, both at once, and compares what they saw with `expected`.
 fn check<F: Future<Output = Vec<Outcome>>>(lab: &Lab, expected: &[Outcome], case: impl Fn(Host, Host) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (kernel, synfin) = (Host::Kernel, Host::Synfin(lab.stack.clone()));
-    let observed = |host: &Host, peer: &Host| {
-        let outcome = async { tokio::time::timeout(PATIENCE, case(host.clone(), peer.clone())).await };
-        runtime.block_on(outcome).unwrap_or_else(|_| {
+    let observed = async |host: &Host, peer: &Host| {
+        tokio::time::timeout(PATIENCE, case(host.clone(), peer.clone())).await.unwrap_or_else(|_| {
             let who = if matches!(host, Host::Kernel) { "the kernel" } else { "synfin" };
             panic!("{who} waits in vain; stack: {:#?}, kernel: {:?}", lab.stack.netstat(), kernel_states())
         })
     };
-    assert_eq!(observed(&kernel, &synfin), expected, "the kernel's");
-    assert_eq!(observed(&synfin, &kernel), expected, "synfin's");
+    let (kernels, ours) = runtime.block_on(async { tokio::join!(observed(&kernel, &synfin), observed(&synfin, &kernel)) });
+    assert_eq!(kernels, expected, "the kernel's");
+    assert_eq!(ours, expected, "synfin's");
 }
 
 fn outcome<T>(result: &io::Result<T>) -> Outcome {
@@ -134,172 +133,155 @@ async fn settle() {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-#[test]
-fn nobody_listens() {
-    namespace::test("errors::nobody_listens", || {
-        check(&Lab::open(), &[Err(libc::ECONNREFUSED)], async |host, peer| {
-            let (listener, address) = peer.listen_anywhere().await;
-            drop(listener);
-            vec![outcome(&host.connect(address).await)]
-        });
+over_every_wire! {
+    nobody_listens
+    there_is_no_way
+    the_peer_swallows_everything
+    a_reset_is_reported_once
+    what_came_before_a_reset_is_read_first
+    a_reset_after_the_peers_fin_is_a_broken_pipe
+    a_peer_that_closes_with_data_unread_resets
+    our_own_half_is_closed
+    the_listener_goes_before_it_accepts
+    what_is_accepted_was_reset_before
+}
+
+// A TUN has no neighbours: what leaves it is delivered or lost without a word.
+over_ethernet! { the_neighbour_does_not_answer }
+
+fn nobody_listens(wire: Wire) {
+    check(&Lab::over(wire), &[Err(libc::ECONNREFUSED)], async |host, peer| {
+        let (listener, address) = peer.listen_anywhere().await;
+        drop(listener);
+        vec![outcome(&host.connect(address).await)]
     });
 }
 
-#[test]
-fn there_is_no_way() {
-    namespace::test("errors::there_is_no_way", || {
-        let (unreachable, foreign) = (Err(libc::ENETUNREACH), Err(libc::EADDRNOTAVAIL));
-        check(&Lab::open(), &[unreachable, unreachable, foreign, Err(libc::EADDRINUSE)], async |host, peer| {
-            let (_listener, own) = host.listen_anywhere().await;
-            vec![
-                outcome(&host.connect("192.0.2.1:80".parse().expect("an address")).await),
-                outcome(&host.connect("[2001:db8::1]:80".parse().expect("an address")).await),
-                outcome(&host.listen(SocketAddr::new(peer.ip(), 80)).await),
-                outcome(&host.listen(own).await),
-            ]
-        });
+fn there_is_no_way(wire: Wire) {
+    let (unreachable, foreign) = (Err(libc::ENETUNREACH), Err(libc::EADDRNOTAVAIL));
+    check(&Lab::over(wire), &[unreachable, unreachable, foreign, Err(libc::EADDRINUSE)], async |host, peer| {
+        let (_listener, own) = host.listen_anywhere().await;
+        vec![
+            outcome(&host.connect("192.0.2.1:80".parse().expect("an address")).await),
+            outcome(&host.connect("[2001:db8::1]:80".parse().expect("an address")).await),
+            outcome(&host.listen(SocketAddr::new(peer.ip(), 80)).await),
+            outcome(&host.listen(own).await),
+        ]
     });
 }
 
-#[test]
-fn the_neighbour_does_not_answer() {
-    namespace::test("errors::the_neighbour_does_not_answer", || {
-        let unreachable = Err(libc::EHOSTUNREACH);
-        check(&Lab::open(), &[unreachable; 2], async |host, _| {
-            let start = Instant::now();
-            let [v4, v6] = ["10.9.0.77:80", "[fd09::77]:80"].map(|text| host.connect(text.parse().expect("an address")));
-            let (v4, v6) = tokio::join!(v4, v6);
-            assert!(start.elapsed() > Duration::from_secs(2), "three questions, a second apart");
-            vec![outcome(&v4), outcome(&v6)]
-        });
+fn the_neighbour_does_not_answer(wire: Wire) {
+    let unreachable = Err(libc::EHOSTUNREACH);
+    check(&Lab::over(wire), &[unreachable; 2], async |host, _| {
+        let start = Instant::now();
+        let [v4, v6] = ["10.9.0.77:80", "[fd09::77]:80"].map(|text| host.connect(text.parse().expect("an address")));
+        let (v4, v6) = tokio::join!(v4, v6);
+        assert!(start.elapsed() > Duration::from_secs(2), "three questions, a second apart");
+        vec![outcome(&v4), outcome(&v6)]
     });
 }
 
-#[test]
-fn the_peer_swallows_everything() {
-    namespace::test("errors::the_peer_swallows_everything", || {
-        // Both retry once, after a second, and wait two more; our answers to the kernel are lost as well as our questions.
-        std::fs::write("/proc/sys/net/ipv4/tcp_syn_retries", "1").expect("root may");
-        std::fs::write("/proc/sys/net/ipv4/tcp_syn_linear_timeouts", "0").unwrap_or_default();
-        let mut config = Config::default();
-        (config.syn_retries, config.syn_linear_timeouts) = (1, 0);
-        let gate = Gate::new(Rule::Pass);
-        let lab = Lab::with(config, |device| gate.around(device));
-        gate.set(Rule::SwallowTcp);
-        check(&lab, &[Err(libc::ETIMEDOUT)], async |host, peer| {
-            let (_listener, address) = peer.listen_anywhere().await;
-            vec![outcome(&host.connect(address).await)]
-        });
+fn the_peer_swallows_everything(wire: Wire) {
+    // Both retry once, after a second, and wait two more; our answers to the kernel are lost as well as our questions.
+    std::fs::write("/proc/sys/net/ipv4/tcp_syn_retries", "1").expect("root may");
+    std::fs::write("/proc/sys/net/ipv4/tcp_syn_linear_timeouts", "0").unwrap_or_default();
+    let mut config = Config::default();
+    (config.syn_retries, config.syn_linear_timeouts) = (1, 0);
+    let gate = Gate::new(Rule::Pass);
+    let lab = Lab::with(wire, config, |device| gate.around(device));
+    gate.set(Rule::SwallowTcp);
+    check(&lab, &[Err(libc::ETIMEDOUT)], async |host, peer| {
+        let (_listener, address) = peer.listen_anywhere().await;
+        vec![outcome(&host.connect(address).await)]
     });
 }
 
-#[test]
-fn a_reset_is_reported_once() {
-    namespace::test("errors::a_reset_is_reported_once", || {
-        let lab = Lab::open();
-        check(&lab, &[Err(libc::ECONNRESET), Ok(0), Err(libc::EPIPE)], async |host, peer| {
-            let [mut ours, theirs] = host.pair(&peer).await;
-            reset(theirs);
-            vec![read(&mut ours).await, read(&mut ours).await, write(&mut ours).await]
-        });
-        check(&lab, &[Err(libc::ECONNRESET), Err(libc::EPIPE), Ok(0)], async |host, peer| {
-            let [mut ours, theirs] = host.pair(&peer).await;
-            reset(theirs);
-            settle().await;
-            vec![write(&mut ours).await, write(&mut ours).await, read(&mut ours).await]
-        });
+fn a_reset_is_reported_once(wire: Wire) {
+    let lab = Lab::over(wire);
+    check(&lab, &[Err(libc::ECONNRESET), Ok(0), Err(libc::EPIPE)], async |host, peer| {
+        let [mut ours, theirs] = host.pair(&peer).await;
+        reset(theirs);
+        vec![read(&mut ours).await, read(&mut ours).await, write(&mut ours).await]
+    });
+    check(&lab, &[Err(libc::ECONNRESET), Err(libc::EPIPE), Ok(0)], async |host, peer| {
+        let [mut ours, theirs] = host.pair(&peer).await;
+        reset(theirs);
+        settle().await;
+        vec![write(&mut ours).await, write(&mut ours).await, read(&mut ours).await]
     });
 }
 
-#[test]
-fn what_came_before_a_reset_is_read_first() {
-    namespace::test("errors::what_came_before_a_reset_is_read_first", || {
-        check(&Lab::open(), &[Ok(4), Err(libc::ECONNRESET), Ok(0)], async |host, peer| {
-            let [mut ours, mut theirs] = host.pair(&peer).await;
-            write(&mut theirs).await.expect("room");
-            settle().await;
-            reset(theirs);
-            settle().await;
-            vec![read(&mut ours).await, read(&mut ours).await, read(&mut ours).await]
-        });
+fn what_came_before_a_reset_is_read_first(wire: Wire) {
+    check(&Lab::over(wire), &[Ok(4), Err(libc::ECONNRESET), Ok(0)], async |host, peer| {
+        let [mut ours, mut theirs] = host.pair(&peer).await;
+        write(&mut theirs).await.expect("room");
+        settle().await;
+        reset(theirs);
+        settle().await;
+        vec![read(&mut ours).await, read(&mut ours).await, read(&mut ours).await]
     });
 }
 
-#[test]
-fn a_reset_after_the_peers_fin_is_a_broken_pipe() {
-    namespace::test("errors::a_reset_after_the_peers_fin_is_a_broken_pipe", || {
-        let lab = Lab::open();
-        check(&lab, &[Ok(0), Ok(0), Err(libc::EPIPE)], async |host, peer| {
-            let [mut ours, mut theirs] = host.pair(&peer).await;
-            theirs.shutdown().await.expect("open");
-            let end = read(&mut ours).await;
-            reset(theirs);
-            settle().await;
-            vec![end, read(&mut ours).await, write(&mut ours).await]
-        });
-        // Closed altogether, the peer answers the first write with a reset.
-        check(&lab, &[Ok(4), Err(libc::EPIPE), Ok(0)], async |host, peer| {
-            let [mut ours, theirs] = host.pair(&peer).await;
-            drop(theirs);
-            settle().await;
-            let first = write(&mut ours).await;
-            settle().await;
-            vec![first, write(&mut ours).await, read(&mut ours).await]
-        });
+fn a_reset_after_the_peers_fin_is_a_broken_pipe(wire: Wire) {
+    let lab = Lab::over(wire);
+    check(&lab, &[Ok(0), Ok(0), Err(libc::EPIPE)], async |host, peer| {
+        let [mut ours, mut theirs] = host.pair(&peer).await;
+        theirs.shutdown().await.expect("open");
+        let end = read(&mut ours).await;
+        reset(theirs);
+        settle().await;
+        vec![end, read(&mut ours).await, write(&mut ours).await]
+    });
+    // Closed altogether, the peer answers the first write with a reset.
+    check(&lab, &[Ok(4), Err(libc::EPIPE), Ok(0)], async |host, peer| {
+        let [mut ours, theirs] = host.pair(&peer).await;
+        drop(theirs);
+        settle().await;
+        let first = write(&mut ours).await;
+        settle().await;
+        vec![first, write(&mut ours).await, read(&mut ours).await]
     });
 }
 
-#[test]
-fn a_peer_that_closes_with_data_unread_resets() {
-    namespace::test("errors::a_peer_that_closes_with_data_unread_resets", || {
-        check(&Lab::open(), &[Err(libc::ECONNRESET), Err(libc::EPIPE)], async |host, peer| {
-            let [mut ours, theirs] = host.pair(&peer).await;
-            write(&mut ours).await.expect("room");
-            settle().await;
-            drop(theirs);
-            settle().await;
-            vec![write(&mut ours).await, write(&mut ours).await]
-        });
+fn a_peer_that_closes_with_data_unread_resets(wire: Wire) {
+    check(&Lab::over(wire), &[Err(libc::ECONNRESET), Err(libc::EPIPE)], async |host, peer| {
+        let [mut ours, theirs] = host.pair(&peer).await;
+        write(&mut ours).await.expect("room");
+        settle().await;
+        drop(theirs);
+        settle().await;
+        vec![write(&mut ours).await, write(&mut ours).await]
     });
 }
 
-#[test]
-fn our_own_half_is_closed() {
-    namespace::test("errors::our_own_half_is_closed", || {
-        check(&Lab::open(), &[Ok(0), Err(libc::EPIPE), Ok(0)], async |host, peer| {
-            let [mut ours, theirs] = host.pair(&peer).await;
-            let first = outcome(&ours.shutdown().await);
-            let written = write(&mut ours).await;
-            let again = outcome(&ours.shutdown().await);
-            drop(theirs);
-            vec![first, written, again]
-        });
+fn our_own_half_is_closed(wire: Wire) {
+    check(&Lab::over(wire), &[Ok(0), Err(libc::EPIPE), Ok(0)], async |host, peer| {
+        let [mut ours, theirs] = host.pair(&peer).await;
+        let first = outcome(&ours.shutdown().await);
+        let written = write(&mut ours).await;
+        let again = outcome(&ours.shutdown().await);
+        drop(theirs);
+        vec![first, written, again]
     });
 }
 
-#[test]
-fn the_listener_goes_before_it_accepts() {
-    namespace::test("errors::the_listener_goes_before_it_accepts", || {
-        check(&Lab::open(), &[Err(libc::ECONNRESET), Ok(0)], async |host, peer| {
-            let (listener, address) = peer.listen_anywhere().await;
-            let mut ours = host.connect(address).await.expect("somebody listens");
-            // The peer's side of the handshake ends half a round trip later.
-            settle().await;
-            drop(listener);
-            vec![read(&mut ours).await, read(&mut ours).await]
-        });
+fn the_listener_goes_before_it_accepts(wire: Wire) {
+    check(&Lab::over(wire), &[Err(libc::ECONNRESET), Ok(0)], async |host, peer| {
+        let (listener, address) = peer.listen_anywhere().await;
+        let mut ours = host.connect(address).await.expect("somebody listens");
+        // The peer's side of the handshake ends half a round trip later.
+        settle().await;
+        drop(listener);
+        vec![read(&mut ours).await, read(&mut ours).await]
     });
 }
 
-#[test]
-fn what_is_accepted_was_reset_before() {
-    namespace::test("errors::what_is_accepted_was_reset_before", || {
-        check(&Lab::open(), &[Err(libc::ECONNRESET), Ok(0)], async |host, peer| {
-            let (listener, address) = host.listen_anywhere().await;
-            reset(peer.connect(address).await.expect("we listen"));
-            settle().await;
-            let mut ours = listener.accept().await.expect("it was queued");
-            vec![read(&mut ours).await, read(&mut ours).await]
-        });
+fn what_is_accepted_was_reset_before(wire: Wire) {
+    check(&Lab::over(wire), &[Err(libc::ECONNRESET), Ok(0)], async |host, peer| {
+        let (listener, address) = host.listen_anywhere().await;
+        reset(peer.connect(address).await.expect("we listen"));
+        settle().await;
+        let mut ours = listener.accept().await.expect("it was queued");
+        vec![read(&mut ours).await, read(&mut ours).await]
     });
 }

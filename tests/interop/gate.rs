@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use synfin::device::{Device, PacketSocket, Receiver, Transmitter};
+use synfin::device::{Device, Receiver, Transmitter};
 use synfin::proto::TxFrame;
+
+use crate::lab::Opened;
 
 /// What happens to frames that the stack sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl Gate {
     }
 
     /// The device that this gate controls.
-    pub(crate) fn around(&self, device: PacketSocket) -> Gated {
+    pub(crate) fn around(&self, device: Opened) -> Gated {
         Gated { device, gate: self.clone() }
     }
 
@@ -51,9 +53,9 @@ impl Gate {
     }
 }
 
-/// A packet socket behind a [`Gate`].
+/// A device behind a [`Gate`].
 pub(crate) struct Gated {
-    device: PacketSocket,
+    device: Opened,
     gate: Gate,
 }
 

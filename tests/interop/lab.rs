@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use synfin::device::namespace::{self, Veth};
-use synfin::device::{Device, PacketSocket, Tap, Tun};
+use synfin::device::{Device, PacketSocket, Receiver, Tap, Transmitter, Tun};
 use synfin::proto::{Config, State};
 use synfin::{Stack, runtime};
 
@@ -42,7 +42,77 @@ impl Wire {
             Self::Tap | Self::Tun => namespace::test_with_tun(name, body),
         }
     }
+
+    /// The interface that the stack's device is, or is behind.
+    pub(crate) const fn interface(self) -> &'static str {
+        match self {
+            Self::Veth => "syn1",
+            Self::Tap | Self::Tun => "syn-tun",
+        }
+    }
+
+    /// The device, with the kernel's addresses on its other side. Where it is not on a veth, the pair is there and not used.
+    fn open(self) -> (Veth, Opened) {
+        let name = self.interface();
+        let device: Box<dyn Device> = match self {
+            Self::Veth => {
+                let veth = veth();
+                return (veth, Opened(Box::new(PacketSocket::open(name, &SYNFIN).expect("a packet socket"))));
+            }
+            Self::Tap => Box::new(Tap::open(name).expect("a TAP")),
+            Self::Tun => Box::new(Tun::open(name).expect("a TUN")),
+        };
+        let veth = Veth::create("unused0", "unused1", 1500).expect("a pair");
+        veth.up(name).expect("it is there");
+        kernel_has_addresses_on(&veth, name);
+        (veth, Opened(device))
+    }
 }
+
+/// The stack's device, whichever the wire is.
+pub(crate) struct Opened(Box<dyn Device>);
+
+impl Device for Opened {
+    fn name(&self) -> Option<&str> {
+        self.0.name()
+    }
+
+    fn split(self: Box<Self>) -> (Box<dyn Receiver>, Box<dyn Transmitter>) {
+        self.0.split()
+    }
+}
+
+/// Makes of each case, a function of the wire, a module with a test for every wire.
+macro_rules! over_every_wire {
+    ($($case:ident)+) => {
+        $(mod $case {
+            $crate::lab::over_wires! { $case: veth is Veth, tap is Tap, tun is Tun }
+        })+
+    };
+}
+
+/// The same for the wires that carry Ethernet frames.
+macro_rules! over_ethernet {
+    ($($case:ident)+) => {
+        $(mod $case {
+            $crate::lab::over_wires! { $case: veth is Veth, tap is Tap }
+        })+
+    };
+}
+
+macro_rules! over_wires {
+    ($case:ident: $($name:ident is $wire:ident),+) => {
+        $(#[test]
+        fn $name() {
+            let wire = $crate::lab::Wire::$wire;
+            let path = concat!(module_path!(), "::", stringify!($name));
+            let (_crate, path) = path.split_once("::").expect("in a module");
+            wire.test(path, || super::$case(wire));
+        })+
+    };
+}
+
+pub(crate) use {over_ethernet, over_every_wire, over_wires};
 
 /// The kernel's TCP at one end of a wire, ours at the other.
 pub(crate) struct Lab {
@@ -51,34 +121,24 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// With the engine's defaults.
+    /// Over the veth, with the engine's defaults.
     pub(crate) fn open() -> Self {
-        Self::with(Config::default(), |device| device)
+        Self::over(Wire::Veth)
     }
 
-    /// With other knobs, and whatever `wrap` puts between the stack and its packet socket.
-    pub(crate) fn with<D: Device>(config: Config, wrap: impl FnOnce(PacketSocket) -> D) -> Self {
-        let veth = veth();
-        let device = wrap(PacketSocket::open("syn1", &SYNFIN).expect("a packet socket"));
-        Self::around(veth, Stack::builder().device(device).config(config))
+    /// With the engine's defaults, over `wire`.
+    pub(crate) fn over(wire: Wire) -> Self {
+        Self::with(wire, Config::default(), |device| device)
+    }
+
+    /// With other knobs, and whatever `wrap` puts between the stack and its device.
+    pub(crate) fn with<D: Device>(wire: Wire, config: Config, wrap: impl FnOnce(Opened) -> D) -> Self {
+        let (veth, device) = wire.open();
+        Self::around(veth, Stack::builder().device(wrap(device)).config(config))
     }
 
     /// With the stack that `builder` makes for the addresses of [`SYNFIN`].
     pub(crate) fn around(veth: Veth, builder: runtime::Builder) -> Self {
-        Self::watched(veth, start(builder))
-    }
-
-    /// With the engine's defaults, over `wire`; where that is no veth, the pair is there and not used.
-    pub(crate) fn over(wire: Wire) -> Self {
-        let builder = Stack::builder();
-        let builder = match wire {
-            Wire::Veth => return Self::open(),
-            Wire::Tap => builder.device(Tap::open("syn-tun").expect("a TAP")),
-            Wire::Tun => builder.device(Tun::open("syn-tun").expect("a TUN")),
-        };
-        let veth = Veth::create("unused0", "unused1", 1500).expect("a pair");
-        veth.up("syn-tun").expect("it is there");
-        kernel_has_addresses_on(&veth, "syn-tun");
         Self::watched(veth, start(builder))
     }
 

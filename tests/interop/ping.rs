@@ -5,42 +5,40 @@ use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use synfin::device::namespace;
 
-use crate::lab::{KERNEL, Lab, PATIENCE, SYNFIN};
+use crate::lab::{KERNEL, Lab, PATIENCE, SYNFIN, Wire, over_every_wire};
 
 /// Identifier and sequence number, then data.
 const BODY: &[u8] = b"\x53\x59\x00\x01does anybody hear me?";
 
-#[test]
-fn an_echo_request_is_answered_in_both_families() {
-    namespace::test("ping::an_echo_request_is_answered_in_both_families", || {
-        let _lab = Lab::open();
-        let mut v4 = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).expect("root may");
-        // The kernel hands IPv4 headers over with the message, and leaves the checksum to the sender.
-        let request = [&[8, 0][..], &checksum(8).to_be_bytes(), BODY].concat();
-        let reply = exchange(&mut v4, &request, 0);
-        assert_eq!((reply[20], &reply[24..]), (0, BODY));
+over_every_wire! {
+    an_echo_request_is_answered_in_both_families
+    a_datagram_is_refused_in_both_families
+}
 
-        let mut v6 = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).expect("root may");
-        let reply = exchange(&mut v6, &[&[128, 0, 0, 0][..], BODY].concat(), 1);
-        assert_eq!(&reply[4..], BODY);
-    });
+fn an_echo_request_is_answered_in_both_families(wire: Wire) {
+    let _lab = Lab::over(wire);
+    let mut v4 = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).expect("root may");
+    // The kernel hands IPv4 headers over with the message, and leaves the checksum to the sender.
+    let request = [&[8, 0][..], &checksum(8).to_be_bytes(), BODY].concat();
+    let reply = exchange(&mut v4, &request, 0);
+    assert_eq!((reply[20], &reply[24..]), (0, BODY));
+
+    let mut v6 = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).expect("root may");
+    let reply = exchange(&mut v6, &[&[128, 0, 0, 0][..], BODY].concat(), 1);
+    assert_eq!(&reply[4..], BODY);
 }
 
 /// RFC 1122 §3.2.2.1: a program that sends datagrams to us learns at once that nobody reads them.
-#[test]
-fn a_datagram_is_refused_in_both_families() {
-    namespace::test("ping::a_datagram_is_refused_in_both_families", || {
-        let _lab = Lab::open();
-        for (own, kernel) in SYNFIN.into_iter().zip(KERNEL) {
-            let socket = UdpSocket::bind((kernel, 0)).expect("the kernel's address");
-            socket.connect((own, 9)).expect("a route");
-            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-            socket.send(b"anybody?").expect("sent");
-            assert_eq!(socket.recv(&mut [0; 9]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionRefused), "{own}");
-        }
-    });
+fn a_datagram_is_refused_in_both_families(wire: Wire) {
+    let _lab = Lab::over(wire);
+    for (own, kernel) in SYNFIN.into_iter().zip(KERNEL) {
+        let socket = UdpSocket::bind((kernel, 0)).expect("the kernel's address");
+        socket.connect((own, 9)).expect("a route");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.send(b"anybody?").expect("sent");
+        assert_eq!(socket.recv(&mut [0; 9]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionRefused), "{own}");
+    }
 }
 
 /// Sends the request and reads until the reply comes: neighbour discovery passes through the same socket.
