@@ -47,6 +47,10 @@ enum Contestant {
     BusyRuntime,
     /// At the first address too.
     BothEnds,
+    /// A TAP interface in the place of the pair: the kernel on one side, ours on the other.
+    Tap,
+    /// A raw socket on the second interface; without offloads only, since it drops what has a partial checksum.
+    Smoltcp,
 }
 
 /// What is measured, at the second address.
@@ -66,6 +70,8 @@ impl Contestant {
             Self::Runtime => "synfin, own runtime",
             Self::BusyRuntime => "synfin, own runtime, busy-polling",
             Self::BothEnds => "synfin under tokio, both ends",
+            Self::Tap => "synfin, own runtime, over a TAP",
+            Self::Smoltcp => "smoltcp 0.14",
         }
     }
 
@@ -75,6 +81,8 @@ impl Contestant {
             Self::Synfin | Self::BothEnds => &["--backend", "synfin", "--interface", "syn1", "--address", OURS_CIDR],
             Self::Runtime => &["--backend", "runtime", "--interface", "syn1", "--address", OURS_CIDR],
             Self::BusyRuntime => &["--backend", "runtime", "--busy-poll", "--interface", "syn1", "--address", OURS_CIDR],
+            Self::Tap => &["--backend", "runtime", "--tap", "syn1", "--address", OURS_CIDR],
+            Self::Smoltcp => &["--interface", "syn1", "--address", OURS_CIDR],
         }
     }
 }
@@ -109,10 +117,11 @@ impl Task {
     }
 
     const fn contestants(self, offloads: Switch) -> &'static [Contestant] {
-        use Contestant::{BothEnds, BusyRuntime, Kernel, Runtime, Synfin};
+        use Contestant::{BothEnds, BusyRuntime, Kernel, Runtime, Smoltcp, Synfin, Tap};
         match (self, offloads) {
-            (Self::Send, Switch::On) => &[Kernel, Synfin, Runtime, BothEnds],
-            (Self::Receive, Switch::On) => &[Kernel, Synfin, Runtime],
+            (Self::Send, Switch::On) => &[Kernel, Synfin, Runtime, Tap, BothEnds],
+            (Self::Send, Switch::Off) => &[Kernel, Synfin, Smoltcp],
+            (Self::Receive, Switch::On) => &[Kernel, Synfin, Runtime, Tap],
             (Self::Ping, Switch::On) => &[Kernel, Synfin, Runtime, BusyRuntime],
             (Self::Connect, _) | (_, Switch::Off) => &[Kernel, Synfin],
         }
@@ -171,19 +180,34 @@ fn rounds(task: Task, offloads: Switch, ports: &mut RangeFrom<u16>) -> Result<Ve
 
 /// One measurement over a new pair; what `perf` at the second address says.
 fn turn(task: Task, contestant: Contestant, offloads: Switch, port: u16) -> Result<Value, Box<dyn Error>> {
-    let veth = Veth::create("syn0", "syn1", 1500)?;
-    for name in ["syn0", "syn1"] {
-        veth.set_offloads(name, offloads)?;
+    let veth = if contestant == Contestant::Tap { create_tap()? } else { Veth::create("syn0", "syn1", 1500)? };
+    if contestant != Contestant::Tap {
+        for name in ["syn0", "syn1"] {
+            veth.set_offloads(name, offloads)?;
+        }
     }
     let output = play(task, contestant, &veth, port);
-    if contestant != Contestant::Kernel {
-        veth.delete()?;
+    match contestant {
+        Contestant::Kernel => {}
+        Contestant::Tap => veth.remove("syn1")?,
+        _ => veth.delete()?,
     }
     // The kernel's pair goes with namespace B, a moment after its last process.
     while synfin::device::host::interface_names()?.len() > 1 {
         thread::sleep(Duration::from_millis(1));
     }
     Ok(serde_json::from_slice(&output?.stdout)?)
+}
+
+/// The interface `syn1` that `perf` will attach to; needs `/dev/net/tun`.
+fn create_tap() -> io::Result<Veth> {
+    let output = Command::new("ip").args(["tuntap", "add", "dev", "syn1", "mode", "tap", "vnet_hdr"]).output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(format!("no TAP interface, run this as root: {}", String::from_utf8_lossy(&output.stderr))));
+    }
+    let tap = Veth::adopt("syn1")?;
+    tap.up("syn1")?;
+    Ok(tap)
 }
 
 fn play(task: Task, contestant: Contestant, veth: &Veth, port: u16) -> io::Result<Output> {
@@ -194,7 +218,7 @@ fn play(task: Task, contestant: Contestant, veth: &Veth, port: u16) -> io::Resul
     if contestant == Contestant::BothEnds {
         first.extend(["--backend", "synfin", "--interface", "syn0", "--address", KERNELS_CIDR]);
     } else {
-        veth.address("syn0", KERNELS_CIDR)?;
+        veth.address(if contestant == Contestant::Tap { "syn1" } else { "syn0" }, KERNELS_CIDR)?;
         first.extend(KERNELS_FLAGS);
     }
     let mut second = [&["--role", task.roles()[0], "--port", &port], contestant.flags()].concat();
@@ -226,8 +250,10 @@ fn start(flags: &[&str]) -> io::Result<Child> {
 
 /// Starts `perf` at the second address; the kernel's in namespace B.
 fn start_second(contestant: Contestant, flags: &[&str], veth: &Veth) -> io::Result<Child> {
-    if contestant != Contestant::Kernel {
-        return start(flags);
+    match contestant {
+        Contestant::Kernel => {}
+        Contestant::Smoltcp => return Command::new(env::current_exe()?).arg("smoltcp").args(flags).stdout(Stdio::piped()).spawn(),
+        _ => return start(flags),
     }
     let mut command = Command::new(env::current_exe()?);
     command.arg("beside").arg(perf()?).args(flags).stdin(Stdio::piped()).stdout(Stdio::piped());

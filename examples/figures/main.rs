@@ -16,6 +16,7 @@
 
 mod grid;
 mod render;
+mod rival;
 
 use std::error::Error;
 use std::io::{self, Read};
@@ -42,6 +43,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             Ok(ExitCode::SUCCESS)
         }
         ["beside", program, ref flags @ ..] => Err(become_kernel(Path::new(program), flags)?.into()),
+        ["smoltcp", ref flags @ ..] => {
+            println!("{}", rival::source(flags)?);
+            Ok(ExitCode::SUCCESS)
+        }
         _ => {
             eprintln!("usage: figures measure > {} | figures render", render::FIGURES);
             Ok(ExitCode::from(2))

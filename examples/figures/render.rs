@@ -17,10 +17,11 @@ pub(crate) fn page(figures: &str) -> Result<String, Error> {
         This page is made of [performance/veth.json](performance/veth.json): change neither by hand.\n\n\
         ```sh\n\
         cargo build --release --examples\n\
-        {} > {FIGURES}    # some five minutes; no root\n\
+        {} > {FIGURES}    # some three minutes; as root for the TAP\n\
         cargo run --release --example figures -- render    # this page\n\
         ```\n\n\
         - Link: {}. The peer at the other end is the kernel's TCP, but for the row that says both ends.\n\
+        - smoltcp has no offloads and no congestion control; it is a source only, with a buffer of 1 MiB.\n\
         - Machine: {}, {} cores, which both ends share; {}.\n\
         - Congestion control: {} in the kernel, {} in synfin.\n\
         - {} rounds of {} s, every TCP once in each; the median, and from the lowest to the highest. A wide span is a machine with other work.\n\
@@ -91,6 +92,7 @@ impl Sample {
 /// Three digits, or all of a large number's.
 fn short(value: f64) -> String {
     match value {
+        _ if value.is_nan() => "–".to_owned(),
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
         _ => format!("{value:.2}"),

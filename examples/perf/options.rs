@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use synfin::device::Tap;
 use synfin::proto::Cidr;
 use synfin::{Runtime, Stack};
 
@@ -13,7 +14,7 @@ use crate::place::Backend;
 use crate::support::Flags;
 
 pub(crate) const USAGE: &str = "perf --role sink|source|echo|ping|accept|connect [--backend synfin|runtime|tokio] [--connect IP:PORT] \
-    [--congestion NAME] \
+    [--congestion NAME] [--tap NAME for --interface NAME] \
     [--seconds S] [--streams N] [--inflight N] [--size BYTES] [--busy-poll] [--check]";
 
 /// What a side does.
@@ -100,7 +101,17 @@ pub(crate) struct Options {
     pub(crate) checking: Checking,
     size: Option<usize>,
     pace: Pace,
+    attachment: Attachment,
     shared: Flags,
+}
+
+/// What an interface is to a stack of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attachment {
+    /// A packet socket on it.
+    Packet,
+    /// The other side of it is ours.
+    Tap,
 }
 
 impl Options {
@@ -114,7 +125,7 @@ impl Options {
 
         let (mut role, mut backend, mut connect, mut seconds, mut size) = (None, Backend::Synfin, None, None, None);
         let (mut streams, mut inflight, mut checking, mut pace) = (1, 1, Checking::Off, Pace::Sleeping);
-        let mut congestion = None;
+        let (mut congestion, mut attachment) = (None, Attachment::Packet);
         let (mut port, mut shared) = (PORT, Vec::<OsString>::new());
         while let Some(argument) = parser.next()? {
             match argument {
@@ -129,6 +140,10 @@ impl Options {
                 Long("port") => port = named("--port", &parser.value()?)?,
                 Long("busy-poll") => pace = Pace::Busy,
                 Long("check") => checking = Checking::Pattern,
+                Long("tap") => {
+                    attachment = Attachment::Tap;
+                    shared.extend(["--interface".into(), parser.value()?]);
+                }
                 Long(name @ ("interface" | "address" | "gateway" | "capture")) => {
                     shared.push(format!("--{name}").into());
                     shared.push(parser.value()?);
@@ -138,7 +153,7 @@ impl Options {
         }
         let role = role.ok_or("--role is missing")?;
         let shared = Flags::parse(lexopt::Parser::from_args(shared), USAGE, port)?;
-        Ok(Self { role, backend, connect, congestion, seconds, streams, inflight, checking, size, pace, shared })
+        Ok(Self { role, backend, connect, congestion, seconds, streams, inflight, checking, size, pace, attachment, shared })
     }
 
     /// Flags that are right by themselves, and make no sense together.
@@ -189,7 +204,10 @@ impl Options {
     pub(crate) fn stack(&self) -> io::Result<Stack> {
         let mut builder = self.shared.captured(Stack::builder());
         if let Some(interface) = &self.shared.interface {
-            builder = builder.interface(interface);
+            builder = match self.attachment {
+                Attachment::Packet => builder.interface(interface),
+                Attachment::Tap => builder.device(Tap::open(interface)?),
+            };
         }
         for address in &self.shared.addresses {
             builder = builder.address(address.to_string());
@@ -206,7 +224,10 @@ impl Options {
             builder = builder.capture(path);
         }
         if let Some(interface) = &self.shared.interface {
-            builder = builder.interface(interface);
+            builder = match self.attachment {
+                Attachment::Packet => builder.interface(interface),
+                Attachment::Tap => builder.device(Tap::open(interface)?),
+            };
         }
         for address in &self.shared.addresses {
             builder = builder.address(address.to_string());
