@@ -1,6 +1,6 @@
 //! A capture of conversations with the kernel, read by Wireshark's dissector: it finds no fault, and the comments tell every change of state.
 //!
-//! Without tshark the test is ignored and says so; with `SYNFIN_REQUIRE_TSHARK=1` it fails.
+//! Without tshark the test is ignored and says so; with `SYNFIN_REQUIRE_TOOLS=1` it fails.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -20,7 +20,7 @@ use synfin::proto::{Config, State};
 use crate::lab::{KERNEL, Lab, PATIENCE, SYNFIN, veth};
 
 /// The variable that makes the test fail where there is no tshark.
-const REQUIRED: &str = "SYNFIN_REQUIRE_TSHARK";
+const REQUIRED: &str = "SYNFIN_REQUIRE_TOOLS";
 
 /// What a capture without loss must not have.
 const FAULTS: &str = "_ws.malformed || tcp.checksum.status==0 || _ws.expert.severity>=warning";
