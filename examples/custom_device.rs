@@ -9,6 +9,7 @@ mod support;
 
 use std::collections::VecDeque;
 use std::io;
+use std::process::ExitCode;
 
 use bytes::BytesMut;
 use futures::executor::block_on;
@@ -66,7 +67,11 @@ fn print_segment(direction: char, frame: &[u8]) {
     println!("{direction} {} {len} bytes", flags.join(","));
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
+    support::exit_code(run())
+}
+
+fn run() -> io::Result<()> {
     let place = support::start("custom_device", 5009, Tapped)?;
     block_on(async {
         match place.reach {

@@ -8,6 +8,7 @@
 mod support;
 
 use std::io;
+use std::process::ExitCode;
 
 use futures::executor::block_on;
 use futures::future::{Either, select};
@@ -18,7 +19,11 @@ use synfin::net::TcpListener;
 
 const WORDS: [&str; 3] = ["SYN", "ACK", "FIN"];
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
+    support::exit_code(run())
+}
+
+fn run() -> io::Result<()> {
     let place = support::start("echo_client [SERVER]", 7, |interface| interface)?;
     block_on(async {
         match place.reach {

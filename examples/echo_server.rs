@@ -8,6 +8,7 @@
 mod support;
 
 use std::io;
+use std::process::ExitCode;
 
 use support::Reach;
 use synfin::Stack;
@@ -15,7 +16,11 @@ use synfin::net::{TcpListener, TcpStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> io::Result<()> {
+async fn main() -> ExitCode {
+    support::exit_code(run().await)
+}
+
+async fn run() -> io::Result<()> {
     let place = support::start("echo_server", 7, |interface| interface)?;
     let listener = place.stack.listen(place.server).await?;
     println!("echoing on {}", listener.local_addr()?);

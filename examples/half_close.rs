@@ -9,6 +9,7 @@
 mod support;
 
 use std::io;
+use std::process::ExitCode;
 
 use futures::executor::block_on;
 use futures::future::try_join;
@@ -17,7 +18,11 @@ use support::Reach;
 use synfin::Stack;
 use synfin::net::{CloseReport, TcpListener};
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
+    support::exit_code(run())
+}
+
+fn run() -> io::Result<()> {
     let place = support::start("half_close", 5007, |interface| interface)?;
     block_on(async {
         let listener = place.stack.listen(place.server).await?;

@@ -9,6 +9,7 @@ mod support;
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use support::Reach;
 use synfin::Stack;
@@ -16,7 +17,11 @@ use synfin::net::{TcpListener, TcpStream};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 #[tokio::main]
-async fn main() -> io::Result<()> {
+async fn main() -> ExitCode {
+    support::exit_code(run().await)
+}
+
+async fn run() -> io::Result<()> {
     let place = support::start("http_hello", 8080, |interface| interface)?;
     let listener = place.stack.listen(place.server).await?;
     println!("http://{}/", listener.local_addr()?);

@@ -9,6 +9,7 @@
 mod support;
 
 use std::io;
+use std::process::ExitCode;
 
 use futures::executor::block_on;
 use futures::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +17,11 @@ use support::{Place, Reach};
 use synfin::Stack;
 use synfin::proto::netstat::HEADER;
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
+    support::exit_code(run())
+}
+
+fn run() -> io::Result<()> {
     let place = support::start("netstat", 5008, |interface| interface)?;
     block_on(match place.reach {
         Reach::Network => futures::future::Either::Left(watch(&place)),

@@ -79,6 +79,16 @@ fn netstat_follows_a_connection() {
 }
 
 #[test]
+fn a_start_that_fails_says_why_as_text() {
+    for name in ["custom_device", "echo_client", "echo_server", "half_close", "http_hello", "netstat"] {
+        let output = run(name, &["--interface", "missing0", "--address", "10.9.0.2/24"]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {text}");
+        assert!(!text.trim().is_empty() && !text.contains("Error") && !text.contains("Os {"), "{name}: {text}");
+    }
+}
+
+#[test]
 fn wrong_flags_are_explained() {
     for (flags, expected) in [
         (&["--interface", "veth0"][..], "--interface needs --address"),

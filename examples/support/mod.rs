@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use synfin::Stack;
 use synfin::device::{Device, PacketSocket};
@@ -54,6 +55,17 @@ pub(crate) fn start<D: Device>(usage: &str, port: u16, wrap: impl FnOnce(PacketS
     let server = SocketAddr::new(flags.server.unwrap_or_else(|| first.address()), flags.port);
     println!("on {interface} as {}", first.address());
     Ok(Place { stack: builder.start()?, server, reach: Reach::Network })
+}
+
+/// How an example ends: what went wrong is said as text, as `main` would not.
+pub(crate) fn exit_code(result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 pub(crate) const FLAGS: &str = "[--interface NAME --address CIDR [--gateway IP]] [--port N] [--capture FILE]";
