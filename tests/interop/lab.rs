@@ -52,7 +52,7 @@ impl Wire {
     }
 
     /// The device, with the kernel's addresses on its other side. Where it is not on a veth, the pair is there and not used.
-    fn open(self) -> (Veth, Opened) {
+    pub(crate) fn open(self) -> (Veth, Opened) {
         let name = self.interface();
         let device: Box<dyn Device> = match self {
             Self::Veth => {
