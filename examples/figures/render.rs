@@ -64,7 +64,7 @@ fn line(row: &Value, kernels: f64) -> String {
         sample.median / kernels,
     );
     let cost =
-        if row["cpu_s_per_gb"].is_array() { format!(" {:.2} |\n", Sample::of(&row["cpu_s_per_gb"]).median) } else { " |\n".to_owned() };
+        if row["cpu_s_per_gb"].is_array() { format!(" {} |\n", short(Sample::of(&row["cpu_s_per_gb"]).median)) } else { " |\n".to_owned() };
     // Writing to a string cannot fail.
     _ = line.write_str(&cost);
     line
