@@ -135,6 +135,37 @@ fn without_a_stack_the_switch_is_named() {
 }
 
 #[test]
+fn a_folder_that_is_open_to_others_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("open-{}", std::process::id()));
+    let inner = folder.join("synfin");
+    std::fs::create_dir_all(&inner).expect("a folder of ours");
+    std::fs::set_permissions(&inner, PermissionsExt::from_mode(0o755)).expect("ours");
+    let output = Command::new(env!("CARGO_BIN_EXE_synfin")).args(["netstat", "-nap"]).env("XDG_RUNTIME_DIR", &folder).output();
+    std::fs::remove_dir_all(&folder).expect("ours");
+    let output = output.expect("it can be started");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && text.contains(&format!("rm -r {}", inner.display())), "{output:?}");
+}
+
+#[test]
+fn the_lab_captures_what_passes() {
+    if in_lab("true").is_none() {
+        return;
+    }
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lab-{}.pcapng", std::process::id()));
+    let name = file.to_str().expect("text");
+    let output = synfin(&["lab", "--capture", name, "--", "bash", "-ec", "exec 3<>/dev/tcp/10.9.0.2/7; echo heard >&3; head -n 1 <&3"]);
+    let bytes = std::fs::read(&file);
+    _ = std::fs::remove_file(&file);
+    assert_eq!(output.stdout, b"heard\n", "{output:?}");
+    let bytes = bytes.expect("a capture");
+    let has = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    assert!(has(b"heard\n") && has(b"SYN-RECEIVED -> ESTABLISHED"), "{} bytes", bytes.len());
+}
+
+#[test]
 fn wrong_flags_are_named() {
     for (arguments, named) in [
         (&["netstat", "-nx"][..], "-x"),

@@ -9,8 +9,16 @@ use std::ffi::OsString;
 pub(crate) enum Command {
     Help,
     Netstat(Shown),
-    /// The command to run in the lab; empty is a shell.
-    Lab(Vec<OsString>),
+    Lab(Lab),
+}
+
+/// What happens in the lab.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lab {
+    /// Where synfin's frames are written.
+    pub(crate) capture: Option<OsString>,
+    /// The command to run; empty is a shell.
+    pub(crate) command: Vec<OsString>,
 }
 
 /// What of the table is shown.
@@ -46,7 +54,8 @@ synfin netstat [-n] [-a] [-t] [-p]    the sockets of this user's stacks, as nets
   A stack is seen if it was built with .control(true), or if its process has SYNFIN_CONTROL=1 in its environment.
   Status: 0; 1 if no stack is there or one does not answer.
 
-synfin lab [--] [COMMAND [ARGUMENT]...]    a shell, or COMMAND, in a network of its own, without root
+synfin lab [--capture FILE] [--] [COMMAND [ARGUMENT]...]    a shell, or COMMAND, in a network of its own, without root
+    --capture FILE   every frame and every change of state, as pcapng for Wireshark
   The kernel has 10.9.0.1; at 10.9.0.2 synfin serves echo (7), discard (9), chargen (19) and HTTP (8080),
   which is a proxy for CONNECT too.
   Status: COMMAND's; 125 if there can be no lab, 126 if COMMAND cannot be run, 127 if there is none.
@@ -83,21 +92,24 @@ fn netstat(mut parser: Parser) -> Result<Command, String> {
     Ok(Command::Netstat(shown))
 }
 
-/// Everything after `lab`, but for a first `--`, is the command's, its flags included.
+/// What comes after the lab's own flags and a `--` is the command's, its flags included.
 fn lab(mut parser: Parser) -> Result<Command, String> {
-    let mut words: Vec<OsString> = parser.raw_args().map_err(|error| format!("lab: {error}"))?.collect();
-    match words.first().and_then(|word| word.to_str()) {
-        Some("--") => _ = words.remove(0),
-        Some("-h" | "--help") => return Ok(Command::Help),
-        Some(flag) if flag.starts_with('-') => {
-            return Err(format!("lab: there is no flag {flag}; valid: lab [--] [COMMAND [ARGUMENT]...]"));
+    let mut words = parser.raw_args().map_err(|error| format!("lab: {error}"))?.peekable();
+    let mut lab = Lab::default();
+    while let Some(flag) = words.next_if(|word| word.to_str().is_some_and(|word| word.starts_with('-'))) {
+        match flag.to_str() {
+            Some("--") => break,
+            Some("-h" | "--help") => return Ok(Command::Help),
+            Some("--capture") => lab.capture = Some(words.next().ok_or_else(|| format!("lab: --capture names no file; {LAB}"))?),
+            _ => return Err(format!("lab: there is no flag {}; {LAB}", flag.display())),
         }
-        _ => {}
     }
-    Ok(Command::Lab(words))
+    lab.command = words.collect();
+    Ok(Command::Lab(lab))
 }
 
 const COMMANDS: &str = "valid: synfin netstat [-natp], synfin lab [-- COMMAND...], synfin --help";
+const LAB: &str = "valid: lab [--capture FILE] [--] [COMMAND [ARGUMENT]...]";
 const FLAGS: &str = "valid flags: -n, -a, -t, -p, --help";
 
 #[cfg(test)]
@@ -118,10 +130,13 @@ mod tests {
 
     #[test]
     fn the_command_keeps_its_flags() {
-        let command = |words: &[&str]| Ok(Command::Lab(words.iter().map(OsString::from).collect()));
+        let command = |words: &[&str]| Ok(Command::Lab(Lab { capture: None, command: words.iter().map(OsString::from).collect() }));
         assert_eq!(parsed("lab -- curl -s http://10.9.0.2:8080/"), command(&["curl", "-s", "http://10.9.0.2:8080/"]));
         assert_eq!(parsed("lab curl -- -s"), command(&["curl", "--", "-s"]));
         assert_eq!(parsed("lab"), command(&[]));
+        let captured = Lab { capture: Some("-x".into()), command: vec!["ls".into()] };
+        assert_eq!(parsed("lab --capture -x -- ls"), Ok(Command::Lab(captured)));
+        assert!(parsed("lab --capture").is_err_and(|error| error.contains("--capture")));
         assert!(parsed("lab --fast").is_err_and(|error| error.contains("--fast")));
     }
 }

@@ -1,5 +1,6 @@
 //! A network of its own: the kernel at one end of a veth pair, with a shell or a command; a stack at the other, which serves.
 
+use crate::args::Lab;
 use crate::services;
 use std::ffi::OsString;
 use std::io;
@@ -10,15 +11,16 @@ use synfin::device::namespace::{self, Veth};
 use synfin::{Runtime, Stack};
 
 /// Runs a command, or a shell, in the lab; the status is its own.
-pub(crate) fn run(command: &[OsString]) -> ExitCode {
+pub(crate) fn run(lab: Lab) -> ExitCode {
     if namespace::is_inside() {
-        return inside(command).unwrap_or_else(|error| {
+        return inside(lab).unwrap_or_else(|error| {
             eprintln!("synfin: lab: {error}");
             ExitCode::from(NO_LAB)
         });
     }
-    let arguments = [OsString::from("lab"), OsString::from("--")].into_iter().chain(command.iter().cloned());
-    match namespace::run_inside(arguments) {
+    let capture = lab.capture.into_iter().flat_map(|file| ["--capture".into(), file]);
+    let arguments = std::iter::once("lab".into()).chain(capture).chain(["--".into()]).chain(lab.command);
+    match namespace::run_inside(arguments.collect::<Vec<OsString>>()) {
         Ok(status) => code(status),
         Err(forbidden) => {
             eprintln!("synfin: the lab needs a network namespace, which this system does not give:");
@@ -28,24 +30,29 @@ pub(crate) fn run(command: &[OsString]) -> ExitCode {
     }
 }
 
-fn inside(words: &[OsString]) -> io::Result<ExitCode> {
+fn inside(lab: Lab) -> io::Result<ExitCode> {
     let veth = Veth::create(KERNEL_SIDE, OUR_SIDE, 1500)
         .map_err(|error| io::Error::new(error.kind(), format!("no pair of virtual interfaces ({error}); as root: modprobe veth")))?;
     veth.address(KERNEL_SIDE, "10.9.0.1/24")?;
     let (ready, is_ready) = mpsc::channel();
     let (end, ended) = futures::channel::oneshot::channel::<()>();
-    let server = std::thread::Builder::new().name("synfin-lab".into()).spawn(move || serve(&ready, ended))?;
+    let server = std::thread::Builder::new().name("synfin-lab".into()).spawn(move || serve(lab.capture, &ready, ended))?;
     is_ready.recv().map_err(io::Error::other)??;
     eprint!("{WELCOME}");
-    let code = execute(words);
+    let code = execute(&lab.command);
     drop(end);
     server.join().map_err(|_| io::Error::other("the stack ended badly"))?;
     Ok(code)
 }
 
 /// The stack's side, until the command has ended.
-fn serve(ready: &mpsc::Sender<io::Result<()>>, ended: futures::channel::oneshot::Receiver<()>) {
-    let runtime = match Runtime::builder().interface(OUR_SIDE).address("10.9.0.2/24").control(true).build() {
+fn serve(capture: Option<OsString>, ready: &mpsc::Sender<io::Result<()>>, ended: futures::channel::oneshot::Receiver<()>) {
+    let builder = Runtime::builder().interface(OUR_SIDE).address("10.9.0.2/24").control(true);
+    let builder = match capture {
+        Some(file) => builder.capture(file),
+        None => builder,
+    };
+    let runtime = match builder.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             _ = ready.send(Err(error));

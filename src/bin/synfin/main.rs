@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         },
         Ok(Command::Netstat(columns)) => netstat::show(columns),
-        Ok(Command::Lab(command)) => lab::run(&command),
+        Ok(Command::Lab(lab)) => lab::run(lab),
         Err(error) => {
             eprintln!("synfin: {error}");
             ExitCode::from(USAGE)
